@@ -1,0 +1,1 @@
+"""What a request costs: pure, no I/O, no clock."""
