@@ -1,0 +1,146 @@
+"""What a facilitator is, and the journal it needs.
+
+A facilitator verifies an x402 payment and settles it. It knows nothing of HTTP
+requests, routes or stores; what it must remember it asks of a :class:`Journal`,
+which the gateway's store implements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from facilitator.wire import PaymentPayload, PaymentRequirements
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The payment may be taken to work on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal is a value: ``reason`` is a stable x402 code, ``detail`` is for people."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The token's Transfer log proves that the money arrived."""
+
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something may have reached the chain; only evidence ends this."""
+
+    transaction: str = ""
+    reason: str = "settlement_pending"
+
+
+Settlement = Settled | Refused | Unknown
+
+
+class VerificationUnavailable(Exception):
+    """The chain could not be asked, or its clock and ours are apart: neither yes nor no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A signed settlement transaction: recorded before it is sent, re-sent only as these bytes."""
+
+    sender: str
+    """CAIP-2 chain and lower-case address: ``eip155:84532:0xabc...``"""
+    nonce: int
+    hash: str
+    raw: bytes
+    payment_id: str
+
+
+class Journal(Protocol):
+    """What settling needs to be remembered; every call is durable when it returns."""
+
+    async def record(self, transaction: Outgoing) -> bool:
+        """False when this process no longer is the key's one sender: then nothing may be sent."""
+
+    async def close(self, transaction: Outgoing) -> None:
+        """The transaction is mined and judged: it needs no more care."""
+
+    async def open(self, sender: str) -> list[Outgoing]:
+        """Recorded and not closed, lowest nonce first."""
+
+    async def of(self, payment_id: str) -> list[Outgoing]:
+        """Every transaction recorded for a payment, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One payment to settle."""
+
+    payment_id: str
+    payload: PaymentPayload
+    requirements: PaymentRequirements
+    claimed_at: int
+    """Unix milliseconds of the store's claim: an authorization used before it was not used for us."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Another claim on the same purse: counted until the chain shows its nonce used."""
+
+    nonce: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What else a payer has promised out of the same balance."""
+
+    spoken_for: int
+    """The sum of its other claims in flight, atomic units."""
+    claims: Callable[[], Awaitable[Sequence[InFlight]]]
+    """Each of them; asked for only when the sum seems to be too much."""
+
+
+class Facilitator(Protocol):
+    """verify and settle as the x402 specification means them."""
+
+    async def verify(
+        self,
+        payload: PaymentPayload,
+        requirements: PaymentRequirements,
+        purse: Purse,
+        *,
+        work_budget: int = 0,
+    ) -> Accepted | Refused:
+        """What needs the chain: time against its clock, nonce, balance, simulation.
+
+        ``work_budget`` is how many seconds the authorization must still be valid for.
+        VerificationUnavailable when the chain cannot be asked.
+        """
+
+    async def settle(self, due: Due, journal: Journal) -> Settlement:
+        """Move the money; idempotent by ``due.payment_id``.
+
+        ``Unknown("")`` means that nothing was sent and it may be tried again; ``Unknown(hash)``
+        that the transaction with this hash may have reached the chain.
+        """
+
+    def senders(self) -> list[str]:
+        """Every sender settlements go out from, as ``Outgoing.sender`` names them."""
+
+    def sender_for(self, network: str, payment_id: str) -> str:
+        """The one of them that settles this payment on a CAIP-2 network."""
+
+    async def resume(self, sender: str, journal: Journal) -> None:
+        """Send a sender's open transactions again; whenever its lease was won.
+
+        VerificationUnavailable when the chain cannot be asked.
+        """
+
+    async def close(self) -> None:
+        """Give back what is held."""

@@ -1,0 +1,149 @@
+"""The facilitator inside this process: our own RPC endpoints, our own keys."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession
+from coincurve import PrivateKey
+
+from facilitator import token_abi
+from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
+from facilitator.chain import Chain, ChainClient, Snapshot
+from facilitator.exact_evm import address_of, check_time, verify_signature
+from facilitator.rpc import Rpc
+from facilitator.settling import Desk
+from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
+
+if TYPE_CHECKING:
+    from facilitator.signer import Signer
+
+
+class LocalFacilitator:
+    """Verifies against, and settles on, the chains it is given; see :class:`facilitator.base.Facilitator`."""
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        keys: Sequence[str],
+        session: ClientSession,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``keys`` are 0x-hex private keys, at least one, used on every chain; ``clock`` gives unix seconds.
+
+        The session is the caller's to close (``rpc.open_session`` makes a fit one). ValueError for a bad key.
+        """
+        addresses = [_address(key) for key in keys]
+        self._clock = clock
+        self._desks: dict[str, Desk] = {}
+        for chain in chains:
+            client = ChainClient(chain, Rpc(session, chain.rpc, chain.chain_id), clock)
+            self._desks[chain.caip2] = Desk(client, addresses, _Loader(client, keys).load)
+
+    def client(self, network: str) -> ChainClient:
+        """The chain behind a CAIP-2 id, for ``check --online`` and the metrics."""
+        return self._desks[network].client
+
+    def senders(self) -> list[str]:
+        """Every (chain, key) this facilitator settles with, as ``Outgoing.sender`` names it."""
+        return [sender for desk in self._desks.values() for sender in desk.lanes]
+
+    def sender_for(self, network: str, payment_id: str) -> str:
+        """Which of them settles a payment: always the same one while the keys stay the same."""
+        return self._desks[network].lane_for(payment_id).sender
+
+    async def verify(
+        self,
+        payload: PaymentPayload,
+        requirements: PaymentRequirements,
+        purse: Purse,
+        *,
+        work_budget: int = 0,
+    ) -> Accepted | Refused:
+        """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
+        desk = self._desks[requirements.network]
+        budget = max(work_budget, int(desk.client.chain.settle_within))
+        refused = self._offline(payload, requirements, budget)
+        if refused is not None:
+            return refused
+        seen = await desk.client.snapshot(payload, requirements, desk.addresses[0], estimate=False)
+        refused = _refusal(payload.authorization, seen, desk.client.now(seen.block), budget)
+        if refused is not None:
+            return refused
+        return await _judge_balance(desk.client, payload, requirements, purse, seen)
+
+    def _offline(
+        self, payload: PaymentPayload, requirements: PaymentRequirements, budget: int
+    ) -> Refused | None:
+        """What needs no chain: garbage must not cause a call."""
+        signed = verify_signature(payload, requirements)
+        if isinstance(signed, Refused):
+            return signed
+        return check_time(payload.authorization, int(self._clock()), budget)
+
+    async def settle(self, due: Due, journal: Journal) -> Settlement:
+        """See :class:`facilitator.base.Facilitator`; what the journal raises passes through."""
+        return await self._desks[due.requirements.network].settle(due, journal)
+
+    async def resume(self, sender: str, journal: Journal) -> None:
+        """Send a key's recorded, open transactions again: at start and whenever its lease was won.
+
+        RpcUnavailable when the chain does not take them; the next settlement tries again by itself.
+        """
+        desk = self._desks[sender.rpartition(":")[0]]
+        await desk.lanes[sender].resume(await desk.signer(), journal)
+
+    async def close(self) -> None:
+        """Stop asking for receipts."""
+        for desk in self._desks.values():
+            await desk.receipts.close()
+
+
+class _Loader:
+    """Imports web3 and eth-account at the first settlement, in a thread: that takes more than a second."""
+
+    def __init__(self, client: ChainClient, keys: Sequence[str]) -> None:
+        self._client = client
+        self._keys = tuple(keys)
+        self._loading: asyncio.Task[Signer] | None = None
+
+    async def load(self) -> Signer:
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        return await asyncio.shield(self._loading)
+
+    async def _load(self) -> Signer:
+        module = await asyncio.to_thread(importlib.import_module, "facilitator.signer")
+        signer: Signer = module.Signer(self._client.chain, self._client.rpc, self._keys)
+        return signer
+
+
+def _refusal(authorization: Authorization, seen: Snapshot, now: int, budget: int) -> Refused | None:
+    if seen.nonce_used:
+        return Refused(token_abi.NONCE_USED, "the authorization is used or cancelled")
+    return check_time(authorization, now, budget) or seen.refused
+
+
+async def _judge_balance(
+    client: ChainClient,
+    payload: PaymentPayload,
+    requirements: PaymentRequirements,
+    purse: Purse,
+    seen: Snapshot,
+) -> Accepted | Refused:
+    """The balance less the claims in flight; asked precisely only when the first look is too little."""
+    if seen.balance - purse.spoken_for >= requirements.amount:
+        return Accepted()
+    if purse.spoken_for and seen.balance >= requirements.amount:
+        claims = await purse.claims()
+        if await client.covers(requirements, payload.authorization.sender, claims, seen.block):
+            return Accepted()
+    return Refused(token_abi.INSUFFICIENT_FUNDS, "the balance does not cover this and the claims in flight")
+
+
+def _address(key: str) -> str:
+    return address_of(PrivateKey(bytes.fromhex(key.removeprefix("0x"))).public_key)

@@ -1,0 +1,88 @@
+"""Waiting for receipts: one batch per round asks for every transaction that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from facilitator.chain import ChainClient, receipt_of
+from facilitator.rpc import RpcUnavailable, quantity
+
+_PAUSE = 0.25
+"""Seconds between rounds."""
+
+_EARLY = (0.0, 0.03)
+"""Seconds before a newcomer's own looks: a chain that mines at once should not cost a round."""
+
+Receipt = dict[str, Any]
+"""A transaction receipt as JSON-RPC gives it."""
+
+
+class Receipts:
+    """The transactions of one chain that somebody waits for."""
+
+    def __init__(self, client: ChainClient) -> None:
+        self._client = client
+        self._waiting: dict[str, list[asyncio.Future[Receipt]]] = {}
+        self._rounds: asyncio.Task[None] | None = None
+
+    async def wait(self, transaction: str, within: float) -> Receipt | None:
+        """The receipt once it has its confirmations, or None after ``within`` seconds.
+
+        While the chain cannot be asked, waiting goes on.
+        """
+        answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(transaction, []).append(answered)
+        try:
+            async with asyncio.timeout(max(within, 0)):
+                await self._look_early(transaction, answered)
+                self._keep_looking()
+                return await answered
+        except TimeoutError:
+            return None
+        finally:
+            self._leave(transaction, answered)
+
+    async def close(self) -> None:
+        """Stop asking; whoever still waits runs into its own deadline."""
+        if self._rounds is not None:
+            self._rounds.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._rounds
+
+    async def _look_early(self, transaction: str, answered: asyncio.Future[Receipt]) -> None:
+        for pause in _EARLY:
+            if not answered.done():
+                await asyncio.sleep(pause)
+                await self._look([transaction])
+
+    def _leave(self, transaction: str, answered: asyncio.Future[Receipt]) -> None:
+        waiting = self._waiting[transaction]
+        waiting.remove(answered)
+        if not waiting:
+            del self._waiting[transaction]
+
+    def _keep_looking(self) -> None:
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(_PAUSE)
+            await self._look(list(self._waiting))
+
+    async def _look(self, transactions: list[str]) -> None:
+        calls = [("eth_blockNumber", ()), *map(receipt_of, transactions)]
+        try:
+            head, *receipts = await self._client.rpc.batch(calls)
+            for transaction, receipt in zip(transactions, receipts, strict=True):
+                if isinstance(receipt, dict) and self._client.confirmed(receipt, quantity(head)):
+                    self._answer(transaction, receipt)
+        except RpcUnavailable:
+            return
+
+    def _answer(self, transaction: str, receipt: Receipt) -> None:
+        for answered in self._waiting.get(transaction, ()):
+            if not answered.done():
+                answered.set_result(receipt)

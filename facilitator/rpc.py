@@ -1,0 +1,187 @@
+"""A small JSON-RPC 2.0 client: one HTTP round trip per batch, several endpoints in order.
+
+Every call made through it may safely be made twice (reads, and raw transactions, which
+are the same transaction however often they arrive), so transport errors fail over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp.client_exceptions import ServerDisconnectedError
+
+from facilitator.base import VerificationUnavailable
+
+MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes; a batch of fifty receipts is far below."""
+
+_MOST_CALLS = 64
+"""Calls in one HTTP request; providers cap it, longer batches take several."""
+
+_REST = 10.0
+"""Seconds for which an endpoint that failed is asked last."""
+
+Call = tuple[str, Sequence[Any]]
+"""Method and parameters."""
+
+
+class RpcUnavailable(VerificationUnavailable):
+    """No endpoint gave an answer that can be read; nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """A call's own error object (JSON-RPC 2.0 section 5.1), as a value."""
+
+    code: int
+    message: str
+    data: str | None
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    url: str
+    checked: bool = False
+    failed_at: float = field(default=float("-inf"))
+
+    @property
+    def host(self) -> str:
+        """What may be logged: paths of RPC URLs carry keys."""
+        return urlsplit(self.url).hostname or "?"
+
+
+def open_session() -> ClientSession:
+    """A session fit for RPC: no cookies, no proxies from the environment."""
+    return ClientSession(
+        cookie_jar=DummyCookieJar(), trust_env=False, connector=TCPConnector(limit=64, keepalive_timeout=10.0)
+    )
+
+
+class Rpc:
+    """The endpoints of one chain. Each is asked for its chain id before it is first believed."""
+
+    def __init__(
+        self, session: ClientSession, urls: Sequence[str], chain_id: int, *, timeout: float = 5.0
+    ) -> None:
+        """``timeout`` is seconds for one round trip; it bounds every attempt by itself."""
+        self._session = session
+        self._endpoints = [_Endpoint(url) for url in urls]
+        self._chain_id = chain_id
+        self._timeout = ClientTimeout(total=timeout)
+
+    async def call(self, method: str, *params: Any) -> Any:
+        """The result of one call, or its RpcError; RpcUnavailable as in ``batch``."""
+        return (await self.batch([(method, params)]))[0]
+
+    async def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """One result or RpcError for each call, in order, all from one endpoint.
+
+        RpcUnavailable when no endpoint answers, or none is of the right chain.
+        """
+        problem: RpcUnavailable | None = None
+        for endpoint in sorted(self._endpoints, key=_rests):
+            try:
+                return await self._ask(endpoint, calls)
+            except RpcUnavailable as error:
+                endpoint.checked = False
+                endpoint.failed_at = time.monotonic()
+                problem = error
+        raise problem or RpcUnavailable("no RPC endpoint is configured")
+
+    async def _ask(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
+        if len(calls) > _MOST_CALLS:
+            head = await self._ask(endpoint, calls[:_MOST_CALLS])
+            return head + await self._ask(endpoint, calls[_MOST_CALLS:])
+        if endpoint.checked:
+            return await self._exchange(endpoint, calls)
+        chain_id, *answers = await self._exchange(endpoint, [("eth_chainId", ()), *calls])
+        if chain_id != hex(self._chain_id):
+            raise RpcUnavailable(f"{endpoint.host}: not chain {self._chain_id}")
+        endpoint.checked = True
+        return answers
+
+    async def _exchange(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
+        body = orjson.dumps(
+            [
+                {"jsonrpc": "2.0", "id": index, "method": method, "params": list(params)}
+                for index, (method, params) in enumerate(calls)
+            ]
+        )
+        try:
+            raw = await self._post(endpoint, body)
+        except (ClientError, TimeoutError, OSError) as error:
+            raise RpcUnavailable(f"{endpoint.host}: {type(error).__name__}") from error
+        return _results(raw, len(calls), endpoint.host)
+
+    async def _post(self, endpoint: _Endpoint, body: bytes) -> bytes:
+        try:
+            return await self._post_once(endpoint, body)
+        except ServerDisconnectedError:
+            # A kept connection that the other side had just closed says nothing about the node.
+            return await self._post_once(endpoint, body)
+
+    async def _post_once(self, endpoint: _Endpoint, body: bytes) -> bytes:
+        async with self._session.post(
+            endpoint.url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+            timeout=self._timeout,
+        ) as response:
+            if response.status != 200:
+                raise RpcUnavailable(f"{endpoint.host}: HTTP {response.status}")
+            return await _bounded(response, endpoint.host)
+
+
+def _rests(endpoint: _Endpoint) -> bool:
+    return time.monotonic() - endpoint.failed_at < _REST
+
+
+async def _bounded(response: ClientResponse, host: str) -> bytes:
+    read = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        read += chunk
+        if len(read) > MAX_ANSWER:
+            raise RpcUnavailable(f"{host}: answer above {MAX_ANSWER} bytes")
+    return bytes(read)
+
+
+def _results(raw: bytes, expected: int, host: str) -> list[Any]:
+    try:
+        answers = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise RpcUnavailable(f"{host}: not JSON") from error
+    if not isinstance(answers, list):
+        raise RpcUnavailable(f"{host}: the batch was refused")
+    by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
+    if any(index not in by_id for index in range(expected)):
+        raise RpcUnavailable(f"{host}: answers are missing")
+    return [_result(by_id[index]) for index in range(expected)]
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    error = answer.get("error")
+    if error is None:
+        return answer.get("result")
+    if not isinstance(error, dict):
+        return RpcError(0, str(error), None)
+    code, data = error.get("code"), error.get("data")
+    return RpcError(
+        code if isinstance(code, int) else 0,
+        str(error.get("message", "")),
+        data if isinstance(data, str) else None,
+    )
+
+
+def quantity(answer: Any) -> int:
+    """A hex quantity as a number; RpcUnavailable when the node answered anything else."""
+    try:
+        return int(answer, 16)
+    except (TypeError, ValueError) as error:
+        raise RpcUnavailable("not a quantity") from error

@@ -1,0 +1,185 @@
+"""x402 v1 and v2 objects and the payment credential's codec.
+
+One normal form inside; versions exist only here and in :mod:`facilitator.challenge`.
+Source: x402 specification v1 and v2 (scheme ``exact`` on EVM) and EIP-3009.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from facilitator.strict import Fields, MalformedPayment, header_object
+
+__all__ = [
+    "PAYMENT_HEADER",
+    "RECEIPT_HEADER",
+    "Authorization",
+    "MalformedPayment",
+    "PaymentPayload",
+    "PaymentRequirements",
+    "decode_payment",
+    "encode_header",
+    "encode_payment",
+    "payment_document",
+    "read_payment",
+]
+
+PAYMENT_HEADER = {1: "X-PAYMENT", 2: "PAYMENT-SIGNATURE"}
+RECEIPT_HEADER = {1: "X-PAYMENT-RESPONSE", 2: "PAYMENT-RESPONSE"}
+
+MAX_SIGNATURE = 4096
+"""Bytes; an ERC-6492 wrapper is about a thousand."""
+
+ZERO_ADDRESS = "0x" + "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """EIP-3009 ``TransferWithAuthorization``; addresses lower-case, amounts atomic, times unix seconds."""
+
+    sender: str
+    to: str
+    value: int
+    valid_after: int
+    valid_before: int
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPayload:
+    """A decoded payment credential. ``accepted`` is the client's echo (v2), never trusted."""
+
+    version: int
+    scheme: str
+    network: str
+    authorization: Authorization
+    signature: bytes
+    accepted: dict[str, Any] | None = None
+    resource_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequirements:
+    """What we ask for: our copy is what is verified and settled, never the echo."""
+
+    scheme: str
+    network: str
+    """CAIP-2"""
+    chain_id: int
+    v1_network: str | None
+    asset: str
+    """Checksummed token address."""
+    amount: int
+    """Atomic units."""
+    pay_to: str
+    """Checksummed address."""
+    max_timeout: int
+    """Seconds."""
+    name: str
+    """EIP-712 domain name of the token."""
+    version: str
+    """EIP-712 domain version of the token."""
+
+
+def decode_payment(header: str, version: int) -> PaymentPayload:
+    """Read a ``PAYMENT-SIGNATURE`` (version 2) or ``X-PAYMENT`` (version 1) header.
+
+    Unknown fields are tolerated. MalformedPayment for everything that has no single meaning.
+    """
+    return read_payment(header_object(header), version)
+
+
+def read_payment(document: Mapping[str, Any], version: int) -> PaymentPayload:
+    """The same from a JSON object, as it stands in a facilitator's request; see decode_payment."""
+    fields = Fields(document)
+    if fields.integer("x402Version") != version:
+        raise fields.wrong("x402Version", f"must be {version} here")
+    return _read_v2(fields) if version == 2 else _read_v1(fields)
+
+
+def _read_v1(fields: Fields) -> PaymentPayload:
+    payload = fields.child("payload")
+    return PaymentPayload(
+        version=1,
+        scheme=fields.text("scheme"),
+        network=fields.text("network"),
+        authorization=_authorization(payload.child("authorization")),
+        signature=payload.octets("signature", 1, MAX_SIGNATURE),
+    )
+
+
+def _read_v2(fields: Fields) -> PaymentPayload:
+    payload = fields.child("payload")
+    accepted = fields.child("accepted")
+    for key in ("amount", "asset", "payTo"):
+        accepted.text(key)
+    return PaymentPayload(
+        version=2,
+        scheme=accepted.text("scheme"),
+        network=accepted.text("network"),
+        authorization=_authorization(payload.child("authorization")),
+        signature=payload.octets("signature", 1, MAX_SIGNATURE),
+        accepted=fields.mapping("accepted"),
+        resource_url=_resource_url(fields),
+    )
+
+
+def _authorization(fields: Fields) -> Authorization:
+    sender = fields.address("from")
+    if sender == ZERO_ADDRESS:
+        raise fields.wrong("from", "the zero address signs nothing")
+    return Authorization(
+        sender=sender,
+        to=fields.address("to"),
+        value=fields.uint("value"),
+        valid_after=fields.uint("validAfter"),
+        valid_before=fields.uint("validBefore"),
+        nonce=fields.octets("nonce", 32, 32),
+    )
+
+
+def _resource_url(fields: Fields) -> str | None:
+    if fields.get("resource") is None:
+        return None
+    resource = fields.child("resource")
+    return None if resource.get("url") is None else resource.text("url")
+
+
+def encode_payment(payload: PaymentPayload) -> str:
+    """The header value a paying client sends."""
+    return encode_header(payment_document(payload))
+
+
+def payment_document(payload: PaymentPayload) -> dict[str, Any]:
+    """The credential as a JSON object; ``read_payment`` gives the same payload back."""
+    signed = {
+        "signature": "0x" + payload.signature.hex(),
+        "authorization": _authorization_document(payload.authorization),
+    }
+    if payload.version == 1:
+        return {"x402Version": 1, "scheme": payload.scheme, "network": payload.network, "payload": signed}
+    document: dict[str, Any] = {"x402Version": 2, "accepted": payload.accepted, "payload": signed}
+    if payload.resource_url is not None:
+        document["resource"] = {"url": payload.resource_url}
+    return document
+
+
+def _authorization_document(authorization: Authorization) -> dict[str, str]:
+    return {
+        "from": authorization.sender,
+        "to": authorization.to,
+        "value": str(authorization.value),
+        "validAfter": str(authorization.valid_after),
+        "validBefore": str(authorization.valid_before),
+        "nonce": "0x" + authorization.nonce.hex(),
+    }
+
+
+def encode_header(document: Mapping[str, Any]) -> str:
+    """Standard padded base64 of compact UTF-8 JSON, as every x402 header is written."""
+    return base64.b64encode(orjson.dumps(document)).decode("ascii")

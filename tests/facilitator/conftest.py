@@ -1,0 +1,214 @@
+"""A payer, our terms, a journal in memory, and a real chain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from coincurve import PrivateKey
+from kit.anvil import Anvil
+
+from facilitator.base import Due, Outgoing
+from facilitator.chain import Chain
+from facilitator.challenge import requirement_v2
+from facilitator.exact_evm import address_of, digest
+from facilitator.local import LocalFacilitator
+from facilitator.rpc import open_session
+from facilitator.token_abi import transfer_with_authorization
+from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
+
+OPERATOR = Anvil.accounts[0]
+PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
+
+
+@dataclass
+class Payer:
+    """A wallet with a key of its own."""
+
+    secret: bytes = field(default_factory=lambda: os.urandom(32))
+
+    @property
+    def address(self) -> str:
+        return address_of(PrivateKey(self.secret).public_key)
+
+    def authorize(self, terms: PaymentRequirements, **changes: Any) -> Authorization:
+        now = int(time.time())
+        plain = Authorization(
+            self.address, terms.pay_to.lower(), terms.amount, 0, now + terms.max_timeout, os.urandom(32)
+        )
+        return replace(plain, **changes)
+
+    def sign(self, message: bytes) -> bytes:
+        signature = PrivateKey(self.secret).sign_recoverable(message, hasher=None)
+        return signature[:64] + bytes([27 + signature[64]])
+
+    def pay(self, terms: PaymentRequirements, *, version: int = 2, **changes: Any) -> PaymentPayload:
+        authorization = self.authorize(terms, **changes)
+        signature = self.sign(digest(authorization, terms))
+        if version == 1:
+            return PaymentPayload(1, terms.scheme, terms.v1_network or "", authorization, signature)
+        return PaymentPayload(
+            2, terms.scheme, terms.network, authorization, signature, requirement_v2(terms), None
+        )
+
+
+class MemoryJournal:
+    """A journal whose records are never lost; ``sender`` says whether this process may send."""
+
+    def __init__(self) -> None:
+        self.recorded: list[Outgoing] = []
+        self.closed: set[str] = set()
+        self.leader = True
+        self.delay = 0.0
+
+    async def record(self, transaction: Outgoing) -> bool:
+        await asyncio.sleep(self.delay)
+        if self.leader:
+            self.recorded.append(transaction)
+        return self.leader
+
+    async def close(self, transaction: Outgoing) -> None:
+        self.closed.add(transaction.hash)
+
+    async def open(self, sender: str) -> list[Outgoing]:
+        found = [each for each in self.recorded if each.sender == sender and each.hash not in self.closed]
+        return sorted(found, key=lambda each: each.nonce)
+
+    async def of(self, payment_id: str) -> list[Outgoing]:
+        return [each for each in self.recorded if each.payment_id == payment_id]
+
+
+@pytest.fixture
+def terms() -> PaymentRequirements:
+    """One cent of the test dollar."""
+    return PaymentRequirements(
+        scheme="exact",
+        network="eip155:84532",
+        chain_id=84532,
+        v1_network="base-sepolia",
+        asset=Anvil.token,
+        amount=10_000,
+        pay_to=PAY_TO,
+        max_timeout=300,
+        name="USDC",
+        version="2",
+    )
+
+
+@pytest.fixture
+def payer() -> Payer:
+    return Payer()
+
+
+@pytest.fixture
+def new_payer() -> type[Payer]:
+    return Payer
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+@pytest.fixture
+def anvil() -> Iterator[Anvil]:
+    """A chain that mines every transaction at once, with the token in place."""
+    with Anvil() as chain:
+        chain.place_token()
+        yield chain
+
+
+class Rig:
+    """Facilitators on one chain; ``due`` makes what is settled, ``call`` sends as somebody else."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.made: list[LocalFacilitator] = []
+
+    def facilitator(self, *urls: str, keys: list[str] | None = None, **changes: Any) -> LocalFacilitator:
+        chain = Chain(84532, "eip155:84532", urls, 1, 64, 10.0, 50)
+        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._session)
+        self.made.append(made)
+        return made
+
+    def due(self, payload: PaymentPayload, terms: PaymentRequirements, **changes: Any) -> Due:
+        plain = Due(f"pay_{payload.authorization.nonce.hex()}", payload, terms, int(time.time() * 1000))
+        return replace(plain, **changes)
+
+    def count(self, anvil: Anvil, tag: str = "latest") -> int:
+        return int(anvil.rpc("eth_getTransactionCount", OPERATOR.address, tag), 16)
+
+    def transfers(self, anvil: Anvil, terms: PaymentRequirements) -> int:
+        return anvil.balance(terms.pay_to) // terms.amount
+
+    def send_transfer(self, anvil: Anvil, payload: PaymentPayload) -> str:
+        """Somebody else sends the authorization, at a price that goes first; it is not waited for."""
+        data = transfer_with_authorization(payload.authorization, payload.signature)
+        call = {"from": Anvil.accounts[6].address, "to": Anvil.token, "data": data, "gas": hex(200_000)}
+        fees = {"maxFeePerGas": hex(100 * 10**9), "maxPriorityFeePerGas": hex(90 * 10**9)}
+        sent: str = anvil.rpc("eth_sendTransaction", call | fees)
+        return sent
+
+    async def until(self, condition: Callable[[], bool], within: float = 5.0) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    session = open_session()
+    made = Rig(session)
+    yield made
+    for each in made.made:
+        await each.close()
+    await session.close()
+
+
+@pytest.fixture
+def token_calls(anvil: Anvil) -> SimpleNamespace:
+    """What others do with the token: each sends a transaction from the named account."""
+    from web3 import Web3
+
+    from gateway.devchain.token import artefact
+
+    contract = Web3().eth.contract(address=Web3.to_checksum_address(Anvil.token), abi=artefact()["abi"])
+
+    def send(name: str, *arguments: Any, by: str = Anvil.accounts[5].address) -> dict[str, Any]:
+        data = contract.encode_abi(name, list(arguments))
+        sent = anvil.rpc(
+            "eth_sendTransaction", {"from": by, "to": Anvil.token, "data": data, "gas": hex(200_000)}
+        )
+        for _ in range(200):
+            found: dict[str, Any] | None = anvil.rpc("eth_getTransactionReceipt", sent)
+            if found is not None:
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"{name} is not mined")
+
+    def transfer(payload: PaymentPayload, by: str = Anvil.accounts[5].address) -> str:
+        one = payload.authorization
+        name = "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)"
+        done = send(
+            name,
+            Web3.to_checksum_address(one.sender),
+            Web3.to_checksum_address(one.to),
+            one.value,
+            one.valid_after,
+            one.valid_before,
+            one.nonce,
+            payload.signature,
+            by=by,
+        )
+        assert done["status"] == "0x1"
+        sent: str = done["transactionHash"]
+        return sent
+
+    return SimpleNamespace(send=send, transfer=transfer)
