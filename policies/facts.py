@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -21,6 +21,8 @@ from policies.target import Target
 
 MAX_DEPTH = 64
 """Deepest JSON nesting that rules read."""
+MAX_BRACKETS = 400_000
+"""Brackets and braces in a body that rules read: bounds the work on bodies made to be expensive."""
 
 _JSON_TYPE = re.compile(
     r"""application/(?:json|[\w.+-]+\+json)[ \t]*(?:;[ \t]*charset="?utf-8"?[ \t]*)?\Z""", re.I | re.A
@@ -29,7 +31,9 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNUSUAL = re.compile(r"[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 _UNUSUAL_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
-Container = dict[str, object] | list[object]
+_STRINGS = re.compile(rb"""(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)++""", re.DOTALL)
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 class Unclear(Enum):
@@ -143,14 +147,16 @@ def _document(facts: RequestFacts) -> object:
     kinds = facts.headers.getall("Content-Type", [])
     if len(kinds) != 1 or not _JSON_TYPE.match(kinds[0].strip()):
         return AMBIGUOUS
-    if facts.headers.getall("Content-Encoding", []) or facts.body is None:
+    if facts.headers.getall("Content-Encoding", []) or facts.body is None or not _shallow(facts.body):
         return AMBIGUOUS
     try:
         text = facts.body.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_pairs, parse_float=_Inexact, parse_constant=_Inexact)
-    except (ValueError, RecursionError):
+        document: object = json.loads(
+            text, object_pairs_hook=_pairs, parse_float=_Inexact, parse_constant=_Inexact
+        )
+    except ValueError:
         return AMBIGUOUS
-    return document if _shallow(document) else AMBIGUOUS
+    return document
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,20 +166,23 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _shallow(document: object) -> bool:
-    depth, level = 0, _containers([document])
-    while level and depth < MAX_DEPTH:
-        depth += 1
-        level = [inner for outer in level for inner in _containers(_children(outer))]
-    return not level
+def _shallow(body: bytes) -> bool:
+    """Whether JSON text nests at most ``MAX_DEPTH`` deep; False also where its brackets do not pair.
 
-
-def _containers(values: Iterable[object]) -> list[Container]:
-    return [value for value in values if isinstance(value, dict | list)]
-
-
-def _children(container: Container) -> Iterable[object]:
-    return container.values() if isinstance(container, dict) else container
+    Asked before parsing: the standard library's parser recurses, and the recursion limit that
+    should stop it is the process's, which libraries raise until the stack overflows instead.
+    """
+    if sum(map(body.count, (b"[", b"]", b"{", b"}"))) > MAX_BRACKETS:
+        return False
+    brackets = _STRINGS.sub(b"", body).translate(_AS_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return True
+        size = len(brackets)
+        brackets = brackets.replace(b"[]", b"")
+        if len(brackets) == size:
+            return False
+    return not brackets
 
 
 def _descend(value: object, path: Sequence[str]) -> object:

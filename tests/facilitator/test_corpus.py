@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.mutate import Craft
 
 from facilitator.base import Refused
 from facilitator.exact_evm import SECP256K1_N, check_time, digest, replay_key, verify_signature
@@ -28,47 +29,12 @@ SINGLE = [row for row in ROWS if "header" in row]
 ACCEPTABLE = {"OK": {"OK"}, "PAY402": {"402"}, "BAD400": {"400"}, "BAD4XX": {"400", "402"}}
 
 
-def put(document: Any, path: str, value: Any) -> None:
-    *parents, last = path.strip("/").split("/")
-    for key in parents:
-        document = document.setdefault(key, {})
-    document[last] = value
+def craft_for(payer: Any, terms: PaymentRequirements, version: int) -> Craft:
+    document = payment_document(payer.pay(terms, version=version))
+    if version == 2:
+        document["resource"] = {"url": RESOURCE, "mimeType": "application/json"}
 
-
-def get(document: Any, path: str) -> Any:
-    for key in path.strip("/").split("/"):
-        document = document[key]
-    return document
-
-
-class Craft:
-    """A valid credential and what the corpus does to it."""
-
-    def __init__(self, payer: Any, terms: PaymentRequirements, version: int) -> None:
-        self.payer, self.terms = payer, terms
-        self.document = payment_document(payer.pay(terms, version=version))
-        if version == 2:
-            self.document["resource"] = {"url": RESOURCE, "mimeType": "application/json"}
-        self.raw: str | None = None
-
-    def header(self) -> str:
-        return self.encode(json.dumps(self.document)) if self.raw is None else self.raw
-
-    def encode(self, text: str) -> str:
-        return base64.b64encode(text.encode()).decode()
-
-    def apply(self, op: dict[str, Any]) -> None:
-        getattr(self, "op_" + op["op"])(**{key: value for key, value in op.items() if key != "op"})
-
-    def op_set_raw(self, value: str) -> None:
-        self.raw = value
-
-    def op_set(self, path: str, value: Any) -> None:
-        put(self.document, path, value)
-
-    def op_resign_set(self, path: str, value: Any) -> None:
-        put(self.document, path, value)
-        signed = self.document["payload"]["authorization"]
+    def sign(signed: dict[str, Any]) -> str | None:
         try:
             meant = Authorization(
                 signed["from"].lower(),
@@ -78,43 +44,11 @@ class Craft:
                 int(signed["validBefore"]),
                 bytes.fromhex(signed["nonce"][2:]),
             )
-            signature = self.payer.sign(digest(meant, self.terms))
+            return "0x" + payer.sign(digest(meant, terms)).hex()
         except (ValueError, TypeError, OverflowError):
-            return
-        self.document["payload"]["signature"] = "0x" + signature.hex()
+            return None
 
-    def op_raw_json_dup_key(self, path: str, second: str) -> None:
-        last = path.rpartition("/")[2]
-        first = f'"{last}": {json.dumps(get(self.document, path))}'
-        text = json.dumps(self.document)
-        assert first in text
-        self.raw = self.encode(text.replace(first, f'{first}, "{last}": {json.dumps(second)}', 1))
-
-    def signature(self, path: str, change: Any) -> None:
-        old = bytes.fromhex(get(self.document, path)[2:])
-        put(self.document, path, "0x" + change(old).hex())
-
-    def op_flip_byte(self, path: str) -> None:
-        self.signature(path, lambda old: bytes([old[0] ^ 1]) + old[1:])
-
-    def op_v01(self, path: str) -> None:
-        self.signature(path, lambda old: old[:64] + bytes([old[64] - 27]))
-
-    def op_eip2098(self, path: str) -> None:
-        self.signature(
-            path, lambda old: old[:32] + bytes([old[32] | (0x80 if old[64] == 28 else 0)]) + old[33:64]
-        )
-
-    def op_wrap6492(self, path: str, factory: str) -> None:
-        assert factory == "attacker"
-        self.signature(path, wrap6492)
-
-
-def wrap6492(signature: bytes) -> bytes:
-    from eth_abi.abi import encode
-
-    wrapped: bytes = encode(["address", "bytes", "bytes"], ["0x" + "66" * 20, b"call me", signature])
-    return wrapped + bytes.fromhex("6492" * 16)
+    return Craft(document, sign)
 
 
 def judge(header: str, version: int, terms: PaymentRequirements) -> str:
@@ -133,7 +67,7 @@ def judge(header: str, version: int, terms: PaymentRequirements) -> str:
 @pytest.mark.parametrize("row", SINGLE, ids=[row["id"] for row in SINGLE])
 def test_row(row: dict[str, Any], payer: Any, terms: PaymentRequirements) -> None:
     version = 1 if row["header"] == "X-PAYMENT" else 2
-    craft = Craft(payer, terms, version)
+    craft = craft_for(payer, terms, version)
     for op in row["ops"]:
         craft.apply(op)
     assert judge(craft.header(), version, terms) in ACCEPTABLE[row["expect"]]
@@ -141,7 +75,7 @@ def test_row(row: dict[str, Any], payer: Any, terms: PaymentRequirements) -> Non
 
 def test_one_replay_key_for_every_spelling(payer: Any, terms: PaymentRequirements) -> None:
     """seq-replay-cross-version, seq-replay-reencode, and v 0/1 against 27/28."""
-    craft = Craft(payer, terms, 2)
+    craft = craft_for(payer, terms, 2)
     signed = craft.document["payload"]
     v1 = {"x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": signed}
     upper = json.loads(json.dumps(craft.document))
@@ -166,14 +100,14 @@ def test_one_replay_key_for_every_spelling(payer: Any, terms: PaymentRequirement
 
 
 def test_base64url_is_malformed(payer: Any, terms: PaymentRequirements) -> None:
-    text = json.dumps({**Craft(payer, terms, 2).document, "x": "???>>>~~~"})
+    text = json.dumps({**craft_for(payer, terms, 2).document, "x": "???>>>~~~"})
     header = base64.urlsafe_b64encode(text.encode()).decode()
     assert set(header) & set("-_")
     assert judge(header, 2, terms) == "400"
 
 
 def test_high_s_is_refused(payer: Any, terms: PaymentRequirements) -> None:
-    craft = Craft(payer, terms, 2)
+    craft = craft_for(payer, terms, 2)
     craft.signature(
         "/payload/signature",
         lambda old: (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
 from multidict import CIMultiDict
 
@@ -92,6 +95,9 @@ def test_php_names() -> None:
         (b"model=x", AMBIGUOUS),
         (b'"x"', AMBIGUOUS),
         (b"[" * 100_000, AMBIGUOUS),
+        (b'{"a": {"model": "[[[[\\"{{{"}}', '[[[["{{{'),
+        (b'{"a": {"model": "x}}', AMBIGUOUS),
+        (b'{"a": {"model": "x"]]', AMBIGUOUS),
         (b'{"a": {"model": ' + b"9" * 5000 + b"}}", AMBIGUOUS),
     ],
 )
@@ -105,6 +111,25 @@ def test_depth(depth: int, clear: bool) -> None:
     """Objects and lists nest at most 64 deep, the outermost included."""
     body = b'{"model": "x", "deep": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
     assert (facts(body=body).json(["model"]) == "x") is clear
+
+
+def test_deep_bodies_do_not_overflow_the_stack() -> None:
+    """Not even where a library (py_ecc does) has raised the recursion limit."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'["",', b"]")):
+            assert facts(body=opening * 300_000 + b"1" + closing * 300_000).json(["a"]) is AMBIGUOUS
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize("piece", [b"[", b"[]", b'""[]', b'"', b'"\\', b"{", b'["a"],', b"1,"])
+def test_expensive_bodies(piece: bytes) -> None:
+    """No body costs more than about what reading it as JSON would."""
+    started = time.perf_counter()
+    assert facts(body=piece * (4_000_000 // len(piece))).json(["a"]) is AMBIGUOUS
+    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize(

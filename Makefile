@@ -1,0 +1,45 @@
+# Everything sets itself up inside the checkout: .venv (Python) and .tools (anvil, npm clients).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types fmt schema clean
+
+help:  ## Show these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/base.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo 'Tollway needs Python 3.11 to 3.13; say which: make PYTHON=python3.13 ...' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing Tollway into $(VENV) ...'
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/base.stamp
+	@echo 'installing test dependencies into $(VENV) ...'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/base.stamp  ## One purchase on this machine, nothing configured (ONCE=1 exits after it)
+	@$(BIN)/tollway demo $(if $(ONCE),--once)
+
+test: $(VENV)/dev.stamp  ## All tests: real Redis, real chain, real official clients
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(VENV)/dev.stamp  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/dev.stamp  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(VENV)/base.stamp  ## Write config/gateway.schema.json anew
+	$(BIN)/python -m gateway.schema > config/gateway.schema.json
+
+clean:  ## Remove what make installed
+	rm -rf $(VENV) .tools

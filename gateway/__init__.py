@@ -1,0 +1,3 @@
+"""Tollway's gateway: what happens to a request."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,200 @@
+"""Accepting a request: what has exactly one meaning goes on, the rest is refused here.
+
+RFC 9112 sections 3 (request line, Host), 6 (message framing) and 7; RFC 9110 sections 7.6.3
+(Via), 10.1.1 (Expect).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.web_exceptions import HTTPException
+from multidict import CIMultiDictProxy
+
+from gateway.answers import CONTINUE
+from gateway.budget import Hold
+from gateway.errors import ClientError
+from gateway.headers import Field, values
+from policies.target import BadTarget, Target, canonical, origin_form, valid_authority
+
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+_NEVER = frozenset({"TRACE", "CONNECT"})
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One accepted request."""
+
+    raw: web.BaseRequest
+    method: str
+    target: Target
+    host: str
+    fields: Sequence[Field]
+    client: str
+    """The client's address, as trusted proxies tell it."""
+    forwarded_for: str
+    scheme: str
+    id: str
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self.raw.headers
+
+    @property
+    def origin(self) -> str | None:
+        return self.raw.headers.get("Origin")
+
+    @property
+    def query(self) -> str | None:
+        return self.target.query or None
+
+    @property
+    def has_body(self) -> bool:
+        return self.raw.body_exists
+
+
+class Acceptor:
+    """Reads the head of a request into an :class:`Incoming`, or says what is wrong with it."""
+
+    def __init__(self, trusted: Networks, pseudonym: str) -> None:
+        self._trusted = trusted
+        self._pseudonym = pseudonym.encode()
+
+    def accept(self, request: web.BaseRequest, request_id: str) -> Incoming:
+        """ClientError for a request without exactly one meaning."""
+        fields = request._message.raw_headers
+        host = _host(request, fields)
+        _check_framing(request, fields)
+        if request.method in _NEVER:
+            raise ClientError("method_not_allowed", f"{request.method} is not served here", status=405)
+        self._check_loop(fields)
+        target = _target(request, host)
+        peer = request.remote or ""
+        client, chain = self._client(peer, fields)
+        return Incoming(
+            request,
+            request.method,
+            target,
+            host,
+            fields,
+            client,
+            chain,
+            self._scheme(peer, fields),
+            request_id,
+        )
+
+    def _check_loop(self, fields: Sequence[Field]) -> None:
+        for value in values(fields, b"via"):
+            if self._pseudonym in value:
+                raise ClientError(
+                    "loop_detected", "this request already came through this gateway", status=508
+                )
+
+    def _believes(self, peer: str) -> bool:
+        if not self._trusted:
+            return False
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)
+
+    def _client(self, peer: str, fields: Sequence[Field]) -> tuple[str, str]:
+        """The client's address and the X-Forwarded-For to send on."""
+        if not self._believes(peer):
+            return peer, peer
+        chain = [
+            part.strip()
+            for part in b",".join(values(fields, b"x-forwarded-for")).decode("latin-1").split(",")
+        ]
+        chain = [part for part in chain if part]
+        client = next((part for part in reversed(chain) if not self._believes(part)), peer)
+        return client, ", ".join([*chain, peer])
+
+    def _scheme(self, peer: str, fields: Sequence[Field]) -> str:
+        if self._believes(peer):
+            told = values(fields, b"x-forwarded-proto")
+            if len(told) == 1 and told[0].lower() in (b"http", b"https"):
+                return told[0].decode().lower()
+        return "http"
+
+
+def _host(request: web.BaseRequest, fields: Sequence[Field]) -> str:
+    hosts = values(fields, b"host")
+    if not hosts and request.version == (1, 0):
+        return ""
+    if len(hosts) != 1 or not valid_authority(host := hosts[0].decode("latin-1")):
+        raise ClientError("bad_host", "send one Host header that names one authority", close=True)
+    return host
+
+
+def _check_framing(request: web.BaseRequest, fields: Sequence[Field]) -> None:
+    if request.version not in ((1, 0), (1, 1)):
+        raise ClientError("http_version", "HTTP/1.0 and HTTP/1.1 are served here", status=505, close=True)
+    codings = values(fields, b"transfer-encoding")
+    if codings and (request.version == (1, 0) or values(fields, b"content-length")):
+        raise ClientError("bad_request", "the message's framing is ambiguous", close=True)
+    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+        raise ClientError(
+            "transfer_coding", "only the chunked transfer coding is served", status=501, close=True
+        )
+    expectations = values(fields, b"expect")
+    if expectations and [value.lower() for value in expectations] != [b"100-continue"]:
+        raise ClientError("expectation_failed", "only 100-continue can be expected", status=417, close=True)
+
+
+def _target(request: web.BaseRequest, host: str) -> Target:
+    raw: str = request._message.path
+    try:
+        return canonical(raw if raw.startswith("/") else origin_form(raw, host))
+    except BadTarget as error:
+        raise ClientError("bad_target", str(error)) from error
+
+
+async def read_body(incoming: Incoming, limit: int, timeout: float, hold: Hold) -> bytes:
+    """The whole request body; 413 above ``limit`` bytes, 408 after ``timeout`` seconds."""
+    if not incoming.has_body:
+        return b""
+    request = incoming.raw
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(timeout):
+            return await _read(request, limit, hold)
+    except TimeoutError as error:
+        raise ClientError(
+            "body_timeout", "the request body came too slowly", status=408, close=True
+        ) from error
+    except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
+        raise ClientError(
+            "bad_request", "the request body ended early or is malformed", close=True
+        ) from error
+
+
+async def _read(request: web.BaseRequest, limit: int, hold: Hold) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        hold.add(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ClientError:
+    return ClientError(
+        "body_too_large", f"the request body is larger than {limit} bytes", status=413, close=True
+    )
+
+
+def invite_body(incoming: Incoming) -> None:
+    """Say ``100 Continue`` to a client that waits for it: only once its body is wanted."""
+    request = incoming.raw
+    if "Expect" in request.headers and incoming.has_body and request.transport is not None:
+        request.transport.write(CONTINUE)

@@ -1,0 +1,134 @@
+"""Answers as ready bytes: what is written to a client, and nothing that was not meant.
+
+aiohttp's ``StreamResponse`` adds fields of its own (Server, a default Content-Type) and
+costs twice as much; its request handler only asks for ``prepare``, ``write_eof`` and
+``keep_alive``. Framing follows RFC 9112 section 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.headers import Field
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+SEND_TIMEOUT = 60.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def has_body(method: str, status: int) -> bool:
+    """Whether an answer to ``method`` with ``status`` carries content (RFC 9110 section 6.4.1)."""
+    return method != "HEAD" and status not in _BODILESS and status >= 200
+
+
+class Answer:
+    """A whole answer. ``length`` is the Content-Length to show when the body is not sent (HEAD)."""
+
+    __slots__ = ("body", "fields", "keep_alive", "length", "status")
+
+    def __init__(
+        self,
+        status: int,
+        fields: Iterable[Field] = (),
+        body: bytes = b"",
+        *,
+        close: bool = False,
+        length: int | None = None,
+    ) -> None:
+        self.status = status
+        self.fields = list(fields)
+        self.body = body
+        self.keep_alive = not close
+        self.length = length
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write everything; ConnectionResetError when nobody is there any more."""
+        body = self.body if has_body(request.method, self.status) else b""
+        head = Head(self.status, self.fields, self._framing(request.method))
+        self.keep_alive = self.keep_alive and stays_open(request)
+        await send(request, head.encode(request, self.keep_alive) + body)
+
+    async def write_eof(self) -> None:
+        """Nothing is left: ``prepare`` wrote the whole answer."""
+
+    def _framing(self, method: str) -> Field | None:
+        if self.status in _BODILESS:
+            return None
+        length = self.length if method == "HEAD" else len(self.body)
+        return None if length is None else (b"Content-Length", str(length).encode())
+
+
+class Written:
+    """An answer that was already streamed by its handler."""
+
+    __slots__ = ("keep_alive", "status")
+
+    def __init__(self, status: int, keep_alive: bool) -> None:
+        self.status = status
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Already written."""
+
+    async def write_eof(self) -> None:
+        """Already written."""
+
+
+class Head:
+    """A status line and header fields; the standard phrase, never the upstream's."""
+
+    __slots__ = ("fields", "framing", "status")
+
+    def __init__(self, status: int, fields: Iterable[Field], framing: Field | None) -> None:
+        self.status = status
+        self.fields = list(fields)
+        self.framing = framing
+
+    def encode(self, request: web.BaseRequest, keep_alive: bool) -> bytes:
+        """The head's bytes, with Date and Connection as this exchange needs them."""
+        lines = [b"HTTP/1.1 %d %s" % (self.status, _PHRASES.get(self.status, b""))]
+        lines += [b"%s: %s" % field for field in self.fields]
+        if self.framing:
+            lines.append(b"%s: %s" % self.framing)
+        if not any(name.lower() == b"date" for name, _ in self.fields):
+            lines.append(b"Date: " + formatdate(usegmt=True).encode())
+        if not keep_alive:
+            lines.append(b"Connection: close")
+        elif request.version < (1, 1):
+            lines.append(b"Connection: keep-alive")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def stays_open(request: web.BaseRequest) -> bool:
+    """Whether the client's connection can carry another request after this one.
+
+    Not while a body is still coming, nor where ``Expect`` leaves open whether one will.
+    """
+    payload = request._payload
+    arrived = payload.at_eof() if "Expect" in request.headers else payload.is_eof()
+    return arrived and request.keep_alive and not getattr(request.protocol, "last_answer", False)
+
+
+async def send(request: web.BaseRequest, data: bytes) -> None:
+    """Write to the client and wait while its buffer is full; ConnectionResetError when it is gone.
+
+    A client that takes nothing for ``SEND_TIMEOUT`` seconds is gone, too: it would hold our memory.
+    """
+    transport, protocol = request.transport, request.protocol
+    if transport is None or protocol is None or transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    transport.write(data)
+    if not protocol.writing_paused:
+        return
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await protocol._drain_helper()
+    except TimeoutError:
+        transport.abort()
+        raise ConnectionResetError("the client does not read") from None

@@ -1,0 +1,243 @@
+"""The composition root of one worker process: the only file that constructs things."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from facilitator.chain import Chain
+from facilitator.local import LocalFacilitator
+from facilitator.rpc import open_session
+from gateway import __version__
+from gateway.accept import Acceptor
+from gateway.admin import Admin, Readiness
+from gateway.answers import Answer, Written
+from gateway.budget import Budget
+from gateway.chainwatch import ChainWatch
+from gateway.check import route_rows
+from gateway.errors import ConfigError
+from gateway.exchange import Bounds, Exchange
+from gateway.forward import Forwarder
+from gateway.leases import Leases
+from gateway.listener import Limits, Listener
+from gateway.observe import Metrics, log
+from gateway.pricing import Pricing
+from gateway.rails.base import Rail
+from gateway.rails.x402 import X402Rail
+from gateway.relay import Relay
+from gateway.render import Renderer
+from gateway.settings import Settings, load
+from gateway.settlement import Settler
+from gateway.store.connect import store_of
+from gateway.watch import StoreWatch
+
+SETTLE_SLACK = 2.0
+"""Seconds a request waits beyond ``settle_within`` for the outcome to be recorded."""
+
+
+class Worker:
+    """One process behind the public port; worker 0 has the admin listener, too."""
+
+    def __init__(self, settings: Settings, path: Path, number: int) -> None:
+        self._settings = settings
+        self._path = path
+        self._number = number
+        self._metrics = Metrics(__version__)
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stop = asyncio.Event()
+
+    async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
+        """Serve on a bound socket until :meth:`stop`; then drain. StoreUnfit refuses to start."""
+        async with AsyncExitStack() as stack:
+            await self._build(stack)
+            server = await self._listen(listening)
+            stack.push_async_callback(self._close_server, server)
+            await self._admin(stack)
+            self._settler.start()
+            self._readiness.phase = "ready"
+            ready()
+            await self._stop.wait()
+            await self._drain(server)
+
+    def stop(self) -> None:
+        """Begin to drain."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read the configuration again; an invalid one changes nothing and is logged."""
+        try:
+            settings = load(self._path, os.environ)
+        except ConfigError as error:
+            self._metrics.reloads.labels("refused").inc()
+            log.error("reload", result="refused", problems=list(error.problems))
+            return
+        timeouts = {name: upstream.timeout for name, upstream in settings.upstreams.items()}
+        self._pricing.replace(settings.table, timeouts)
+        self._forwarder.replace(settings.upstreams)
+        restart = [
+            name
+            for name in ("server", "store", "rails")
+            if getattr(settings, name) != getattr(self._settings, name)
+        ]
+        self._metrics.reloads.labels("applied").inc()
+        log.info("reload", result="applied", routes=len(settings.table.routes), needs_restart=restart or None)
+
+    async def _build(self, stack: AsyncExitStack) -> None:
+        settings, server = self._settings, self._settings.server
+        self._store = store_of(settings)
+        stack.push_async_callback(self._store.close)
+        self._watch = StoreWatch(self._store, self._metrics)
+        await self._watch.open()
+        self._session = await stack.enter_async_context(open_session())
+        rails = self._rails(stack)
+        self._leases = Leases(self._store)
+        owner = f"{socket.gethostname()}:{server.listen[1]}:{self._number}:{os.getpid()}"
+        self._settler = Settler(
+            self._store,
+            self._leases,
+            rails,
+            owner=owner,
+            replay_window=settings.store.replay_window,
+            metrics=self._metrics,
+        )
+        pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
+        timeouts = {name: upstream.timeout for name, upstream in settings.upstreams.items()}
+        self._pricing = Pricing(settings.table, timeouts, server.public_url, self._max_timeout())
+        self._forwarder = Forwarder(settings.upstreams, pseudonym, server.max_response_body)
+        await self._forwarder.open()
+        stack.push_async_callback(self._forwarder.close)
+        self._renderer = Renderer(server.cors_origins, self._metrics)
+        self._exchange = Exchange(
+            acceptor=Acceptor(server.trusted_proxies, pseudonym),
+            pricing=self._pricing,
+            rails=rails,
+            store=self._store,
+            watch=self._watch,
+            leases=self._leases,
+            settler=self._settler,
+            forwarder=self._forwarder,
+            relay=Relay(self._forwarder, server.max_request_body, server.body_timeout),
+            budget=Budget(server.max_buffered),
+            renderer=self._renderer,
+            metrics=self._metrics,
+            bounds=self._bounds(),
+        )
+        self._readiness = Readiness(self._dependencies)
+        self._background(stack, self._watch.run(), self._leases.run(), self._chains.run())
+
+    def _rails(self, stack: AsyncExitStack) -> list[Rail]:
+        x402 = self._settings.rails.x402
+        self._chains = ChainWatch(self._metrics)
+        if x402 is None:
+            return []
+        chains = [
+            Chain(
+                chain_id=network.chain_id,
+                caip2=network.caip2,
+                rpc=network.rpc,
+                confirmations=network.confirmations,
+                finality=network.finality,
+                settle_within=network.settle_within,
+                max_fee_gwei=network.max_fee_gwei,
+            )
+            for network in x402.chains
+        ]
+        keys = [key.get_secret_value() for key in x402.facilitator.keys]
+        facilitator = LocalFacilitator(chains, keys, self._session)
+        stack.push_async_callback(facilitator.close)
+        self._chains.add(facilitator, chains)
+        rail = X402Rail(
+            x402.offers,
+            facilitator,
+            versions=frozenset({"v1": 1, "v2": 2}[name] for name in x402.protocols),
+            settle_within={chain.caip2: chain.settle_within for chain in chains},
+        )
+        return [rail]
+
+    def _max_timeout(self) -> float:
+        x402 = self._settings.rails.x402
+        return 0.0 if x402 is None else x402.max_timeout
+
+    def _bounds(self) -> Bounds:
+        server = self._settings.server
+        x402 = self._settings.rails.x402
+        settle = max((network.settle_within for network in x402.chains), default=0.0) if x402 else 0.0
+        return Bounds(
+            max_body=server.max_request_body,
+            body_timeout=server.body_timeout,
+            max_timeout=self._max_timeout(),
+            settle_wait=settle + SETTLE_SLACK,
+        )
+
+    def _dependencies(self) -> Mapping[str, bool]:
+        return {"store": self._watch.up, **self._chains.up}
+
+    def _background(self, stack: AsyncExitStack, *loops: Any) -> None:
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        for task in tasks:
+            task.add_done_callback(self._died)
+            stack.callback(task.cancel)
+
+    def _died(self, task: asyncio.Task[None]) -> None:
+        """A background task must not end silently: without it money records would go stale."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("background task died", error=repr(task.exception()))
+            os._exit(1)
+
+    async def _listen(self, listening: socket.socket) -> asyncio.Server:
+        server = self._settings.server
+        limits = Limits(server.header_timeout, server.keepalive_timeout, server.max_connections)
+        self._listener = Listener(self._counted, self._renderer.unparsed, limits)
+        return await asyncio.get_running_loop().create_server(self._listener, sock=listening)
+
+    async def _counted(self, request: web.BaseRequest) -> Answer | Written:
+        self._active += 1
+        self._idle.clear()
+        try:
+            return await self._exchange(request)
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+
+    async def _admin(self, stack: AsyncExitStack) -> None:
+        server = self._settings.server
+        if self._number or server.admin is None:
+            return
+        token = server.admin_token.get_secret_value() if server.admin_token else None
+        admin = Admin(self._store, self._metrics, self._readiness, self._route_rows, token)
+        runner = web.AppRunner(admin.application(), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, *server.admin).start()
+
+    def _route_rows(self) -> list[dict[str, Any]]:
+        return route_rows(self._settings)
+
+    async def _drain(self, server: asyncio.Server) -> None:
+        """Accept no more; finish requests and settlements within ``drain_timeout``."""
+        self._readiness.phase = "draining"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.server.drain_timeout
+        server.close()
+        self._listener.retire()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("drain", unfinished=self._active)
+        await self._settler.stop(max(0.0, deadline - loop.time()))
+
+    async def _close_server(self, server: asyncio.Server) -> None:
+        server.close()
+        await self._listener.shutdown(timeout=1.0)

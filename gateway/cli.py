@@ -1,0 +1,190 @@
+"""The ``tollway`` command: prints, never computes. Heavy imports wait for the command that needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from gateway import __version__
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+RUNTIME, USAGE, CONFIG, UNREACHABLE, REFUSED = 1, 2, 3, 4, 6
+"""Exit codes (INTERFACE section 1)."""
+
+config_option = click.option(
+    "-c", "--config", "config", required=True, metavar="FILE", help="The configuration, YAML."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tollway")
+def main() -> None:
+    """Tollway: be paid per request for any HTTP API, without changing it."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"tollway {__version__}")
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Exit after the purchase.")
+@click.option("--port", default=8402, show_default=True, help="The gateway's port.")
+def demo(once: bool, port: int) -> None:
+    """Show one purchase on this machine: chain, API, gateway and payer, nothing configured."""
+    from gateway.demo import run
+
+    sys.exit(run(once=once, port=port))
+
+
+@main.command()
+@config_option
+def serve(config: str) -> None:
+    """Run the gateway."""
+    settings = _load(config)
+    from gateway.serving import serve as run
+    from gateway.workers import AddressInUse
+
+    try:
+        code = run(settings, Path(config))
+    except AddressInUse as error:
+        _fail(RUNTIME, str(error))
+    sys.exit(code)
+
+
+@main.command()
+@config_option
+@click.option("--online", is_flag=True, help="Also ask the store, the chains and the tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(config: str, online: bool, as_json: bool) -> None:
+    """Validate a configuration without starting anything."""
+    settings = _load(config)
+    from gateway.check import route_rows
+
+    rows = route_rows(settings)
+    problems: list[str] = []
+    if online:
+        from gateway.online import findings
+
+        problems = asyncio.run(findings(settings))
+    warnings = list(settings.warnings)
+    if as_json:
+        click.echo(json.dumps({"routes": rows, "warnings": warnings, "problems": problems}, indent=2))
+    else:
+        _print_table(("route", "rails", "price", "upstream"), rows)
+        for line in warnings:
+            click.echo(f"warning: {line}", err=True)
+        for line in problems:
+            click.echo(f"problem: {line}", err=True)
+    sys.exit(UNREACHABLE if problems else 0)
+
+
+@main.command()
+@config_option
+@click.argument("method")
+@click.argument("path")
+def quote(config: str, method: str, path: str) -> None:
+    """Say which route a request takes, what it costs on each rail, and why."""
+    settings = _load(config)
+    from gateway.check import quote as explain
+
+    for line in explain(settings, method, path).lines():
+        click.echo(line)
+
+
+@main.command()
+@click.argument("url")
+@click.option("--method", default=None, help="GET, or POST where there is data.")
+@click.option("--data", default=None, help="The request body; @FILE reads a file.")
+@click.option("--header", "header_lines", multiple=True, metavar="'NAME: VALUE'", help="May be repeated.")
+@click.option("--key-env", default="TOLLWAY_PAY_KEY", show_default=True, help="Where the private key is.")
+@click.option("--max-amount", default="$1", show_default=True, help="The most to pay.")
+@click.option("--dry-run", is_flag=True, help="Decode the challenge and stop.")
+def pay(
+    url: str,
+    method: str | None,
+    data: str | None,
+    header_lines: tuple[str, ...],
+    key_env: str,
+    max_amount: str,
+    dry_run: bool,
+) -> None:
+    """Buy one answer over x402 and show every leg."""
+    from gateway.paying import buy
+
+    key = os.environ.get(key_env)
+    if key is None and not dry_run:
+        _fail(USAGE, f"put the payer's private key (0x hex) into the environment variable {key_env}")
+    try:
+        limit = Decimal(max_amount.removeprefix("$"))
+        headers = _headers(header_lines)
+    except (InvalidOperation, ValueError) as error:
+        _fail(USAGE, str(error) or f"not an amount: {max_amount}")
+    body = _data(data)
+    wanted = method or ("GET" if body is None else "POST")
+    sys.exit(buy(url, wanted, body, headers, None if dry_run else key, limit))
+
+
+@main.command()
+@click.option("-c", "--config", "config", default=None, metavar="FILE", help="Where server.admin is set.")
+def healthcheck(config: str | None) -> None:
+    """Ask the admin listener whether the gateway runs: exit 0 or 1."""
+    from gateway.healthcheck import check as alive
+
+    sys.exit(0 if alive(config) else RUNTIME)
+
+
+def _load(config: str) -> Settings:
+    from gateway.errors import ConfigError
+    from gateway.settings import load
+
+    try:
+        return load(Path(config), os.environ)
+    except ConfigError as error:
+        for line in error.problems:
+            click.echo(line, err=True)
+        sys.exit(CONFIG)
+
+
+def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    from gateway.payer import headers_of
+
+    return headers_of(lines)
+
+
+def _data(data: str | None) -> bytes | None:
+    if data is None:
+        return None
+    if not data.startswith("@"):
+        return data.encode()
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        _fail(USAGE, f"{data[1:]}: {error.strerror}")
+
+
+def _print_table(titles: tuple[str, ...], rows: list[dict[str, str]]) -> None:
+    """A table on a terminal, tab-separated lines in a pipe."""
+    cells = [titles, *(tuple(str(row[title]) for title in titles) for row in rows)]
+    if not sys.stdout.isatty():
+        for row in cells:
+            click.echo("\t".join(row))
+        return
+    widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    click.echo(f"tollway: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,196 @@
+"""Header rules in both directions: pure functions over raw ``(name, value)`` byte pairs.
+
+Names are compared lower-case. RFC 9110 section 7.6.1 (hop-by-hop), RFC 9111 (caching),
+INTERFACE section 3 for the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from gateway.errors import ClientError
+
+Field = tuple[bytes, bytes]
+
+CREDENTIALS = {
+    b"payment-signature": "PAYMENT-SIGNATURE",
+    b"x-payment": "X-PAYMENT",
+    b"x-tollway-connection": "X-Tollway-Connection",
+    b"x-provider-session": "X-Provider-Session",
+}
+"""Every header that can carry a payment: the wire name by lower-case name."""
+
+EXPOSED = (
+    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Idempotent-Replayed, Retry-After, X-Request-Id"
+)
+ALLOWED = (
+    b"PAYMENT-SIGNATURE, X-PAYMENT, X-Tollway-Connection, X-Provider-Session, Idempotency-Key, "
+    b"Content-Type, Authorization, Access-Control-Expose-Headers"
+)
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_FRAMING = frozenset({b"content-length", b"host", b"expect"})
+_RECEIPTS = frozenset(
+    {b"payment-required", b"payment-response", b"x-payment-response", b"settlement-overrides"}
+)
+_NEVER_UPSTREAM = (
+    _HOP_BY_HOP
+    | _FRAMING
+    | _RECEIPTS
+    | CREDENTIALS.keys()
+    | {
+        b"sign-in-with-x",
+        b"payment-retry",
+        b"access-control-expose-headers",
+        b"x-method-override",
+        b"x-override-url",
+        b"destination",
+        b"forwarded",
+        b"x-real-ip",
+        b"true-client-ip",
+        b"x-request-id",
+    }
+)
+_NEVER_UPSTREAM_PREFIXES = (
+    b"payment-",
+    b"x-payment",
+    b"x-http-method",
+    b"x-original-",
+    b"x-rewrite-",
+    b"x-accel-",
+    b"x-forwarded-",
+    b"x-tollway-",
+)
+_SHARED_CACHE = frozenset({b"cdn-cache-control", b"surrogate-control"})
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def nominated(fields: Iterable[Field]) -> frozenset[bytes]:
+    """The names that ``Connection`` declares hop-by-hop."""
+    names: set[bytes] = set()
+    for name, value in fields:
+        if name.lower() == b"connection":
+            names.update(token.strip().lower() for token in value.split(b","))
+    return frozenset(names)
+
+
+def for_upstream(fields: Sequence[Field]) -> list[Field]:
+    """What of a client's header goes on: no hop-by-hop, credential, rewrite or identity field."""
+    dropped = nominated(fields)
+    return [field for field in fields if _goes_upstream(field[0].lower(), dropped)]
+
+
+def _goes_upstream(name: bytes, dropped: frozenset[bytes]) -> bool:
+    return not (
+        name in _NEVER_UPSTREAM
+        or name in dropped
+        or b"_" in name
+        or name.startswith(_NEVER_UPSTREAM_PREFIXES)
+    )
+
+
+def from_upstream(fields: Sequence[Field]) -> list[Field]:
+    """What of an upstream's header goes back: no hop-by-hop, framing or forged receipt field."""
+    dropped = nominated(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if (low := name.lower()) not in _HOP_BY_HOP
+        and low not in dropped
+        and low != b"content-length"
+        and low not in _RECEIPTS
+        and not low.startswith((b"payment-", b"x-payment-"))
+    ]
+
+
+def emittable(fields: Iterable[Field]) -> bool:
+    """Whether every field can be written to a client as it is (RFC 9110 section 5.5)."""
+    return all(_NAME.match(name) and not _BAD_VALUE.search(value) for name, value in fields)
+
+
+def private(fields: Iterable[Field]) -> list[Field]:
+    """A paid answer's fields, made unusable for shared caches (RFC 9111 section 5.2.2)."""
+    kept: list[Field] = []
+    directives: list[bytes] = [b"private"]
+    for name, value in fields:
+        low = name.lower()
+        if low == b"cache-control":
+            directives += _kept_directives(value)
+        elif low not in _SHARED_CACHE:
+            kept.append((name, value))
+    kept.append((b"Cache-Control", b", ".join(directives)))
+    kept.append((b"Vary", b"PAYMENT-SIGNATURE, X-PAYMENT"))
+    return kept
+
+
+def _kept_directives(value: bytes) -> list[bytes]:
+    directives = (part.strip() for part in value.split(b","))
+    dropped = (b"public", b"private", b"s-maxage")
+    return [part for part in directives if part and not part.lower().startswith(dropped)]
+
+
+def credential(fields: Iterable[Field], accepted: Iterable[str]) -> tuple[str, str] | None:
+    """The one payment credential of a request among ``accepted`` header names.
+
+    ClientError 400 when there is more than one, or one twice: which would be verified, which settled?
+    """
+    wanted = frozenset(accepted)
+    found = [
+        (CREDENTIALS[low], value)
+        for name, value in fields
+        if (low := name.lower()) in CREDENTIALS and CREDENTIALS[low] in wanted
+    ]
+    if len(found) > 1:
+        raise ClientError("malformed_payment", "send exactly one payment credential, once")
+    if not found:
+        return None
+    name, value = found[0]
+    return name, value.decode("latin-1")
+
+
+def values(fields: Iterable[Field], name: bytes) -> list[bytes]:
+    """Every value of one field, in order."""
+    return [value for field, value in fields if field.lower() == name]
+
+
+def cors(origins: Sequence[str] | str, origin: str | None) -> list[Field]:
+    """What every answer of a priced route carries for browsers; never with credentials."""
+    allowed = _allowed_origin(origins, origin)
+    if allowed is None:
+        return []
+    fields = [(b"Access-Control-Allow-Origin", allowed), (b"Access-Control-Expose-Headers", EXPOSED)]
+    if allowed != b"*":
+        fields.append((b"Vary", b"Origin"))
+    return fields
+
+
+def _allowed_origin(origins: Sequence[str] | str, origin: str | None) -> bytes | None:
+    if origins == "*" or "*" in origins:
+        return b"*"
+    if origin is not None and origin in origins:
+        return origin.encode("latin-1")
+    return None
+
+
+def without_cors(fields: Iterable[Field]) -> list[Field]:
+    """The fields without the upstream's own CORS answer, which ours replaces."""
+    replaced = (
+        b"access-control-allow-origin",
+        b"access-control-expose-headers",
+        b"access-control-allow-credentials",
+    )
+    return [field for field in fields if field[0].lower() not in replaced]

@@ -1,0 +1,161 @@
+"""The public listener's connections: deadlines, the cap, half-closed clients, parse errors.
+
+aiohttp's low-level server has no header deadline and no connection cap, answers parse
+errors with its own text and a traceback in the log, and drops a client that shuts down
+its sending side before it has its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.answers import Answer
+from gateway.errors import ClientError, Problem
+
+MAX_FIELD = 64 * 1024
+"""Bytes of one header field: contract-wallet signatures and echoed extensions need kilobytes."""
+MAX_FIELDS = 200
+MAX_HEADER = 256 * 1024
+"""Bytes of one request's header, all fields together."""
+LINGER = 2.0
+"""Seconds to go on reading what a refused client still sends, so that it sees its answer."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[Any]]
+Render = Callable[[Problem, web.BaseRequest], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection, and all of them together, may take; times in seconds."""
+
+    header_timeout: float
+    keepalive_timeout: float
+    max_connections: int
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_header_bytes", "_header_deadline", "_listener", "last_answer")
+
+    def __init__(self, listener: Listener, **kwargs: Any) -> None:
+        super().__init__(listener, **kwargs)
+        self._listener = listener
+        self.last_answer = False
+        self._header_deadline: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accept, or turn away at once above the cap."""
+        if len(self._listener.connections) >= self._listener.limits.max_connections:
+            cast(asyncio.Transport, transport).abort()
+            return
+        super().connection_made(transport)
+        self._await_header()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop every clock of this connection."""
+        self._header_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Give a request's header ``header_timeout`` from its first byte, and no more than ``MAX_HEADER``."""
+        if self._idle():
+            self._header_bytes += len(data)
+            if self._header_deadline is None:
+                self._await_header()
+        seen = self._request_count
+        super().data_received(data)
+        if self._request_count != seen:
+            self._header_arrived()
+        elif self._header_bytes > MAX_HEADER:
+            self.force_close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a half-closed connection until what it asked for is answered."""
+        self.last_answer = True
+        request = self._current_request
+        if request is not None and not request._payload.is_eof():
+            request._cancel(ConnectionResetError("the client ended its request early"))
+        return not self._idle()
+
+    def handle_error(  # type: ignore[override]
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> Answer:
+        """Answer what could not be parsed, or what our own handler did not foresee."""
+        if status >= 500:
+            self.log_exception("unhandled error in a request", exc_info=exc)
+            return self._listener.render(Problem("internal_error", "the gateway failed", close=True), request)
+        too_large = isinstance(exc, LineTooLong)
+        problem = ClientError(
+            "headers_too_large" if too_large else "bad_request",
+            "a header field is too large"
+            if too_large
+            else "the bytes received are not a valid HTTP/1.1 request",
+            status=431 if too_large else 400,
+            close=True,
+        )
+        return self._listener.render(problem, request)
+
+    def retire(self) -> None:
+        """Take no further request: close when idle, after the running answer otherwise."""
+        if self._idle():
+            self.close()
+        self.last_answer = True
+
+    def _idle(self) -> bool:
+        """Between requests, and no longer reading what a refused request still sends."""
+        if self._messages:
+            return False
+        return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
+
+    def _await_header(self) -> None:
+        self._header_deadline = self._loop.call_later(self._listener.limits.header_timeout, self._header_late)
+
+    def _header_arrived(self) -> None:
+        self._header_bytes = 0
+        if self._header_deadline is not None:
+            self._header_deadline.cancel()
+            self._header_deadline = None
+
+    def _header_late(self) -> None:
+        self._header_deadline = None
+        self.force_close()
+
+
+class Listener(web.Server):
+    """Makes a :class:`Connection` for every client."""
+
+    def __init__(self, handler: Handler, render: Render, limits: Limits) -> None:
+        super().__init__(handler, handler_cancellation=False)
+        self.render = render
+        self.limits = limits
+
+    def retire(self) -> None:
+        """Let every connection end after what it is working on."""
+        for connection in self.connections:
+            cast(Connection, connection).retire()
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self,
+            loop=self._loop,
+            keepalive_timeout=self.limits.keepalive_timeout,
+            max_line_size=MAX_FIELD,
+            max_field_size=MAX_FIELD,
+            max_headers=MAX_FIELDS,
+            lingering_time=LINGER,
+            auto_decompress=False,
+            access_log=None,
+        )

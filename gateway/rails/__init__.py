@@ -1,0 +1,1 @@
+"""The ways to pay. A new one is one file here that implements :class:`gateway.rails.base.Rail`."""

@@ -1,0 +1,180 @@
+"""x402, both generations at once: the v2 header and the v1 body in one 402.
+
+The x402 objects and checks live in ``facilitator``; here is only what ties them to a request:
+which terms were quoted, the replay key, and what is kept to settle with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from facilitator.base import Accepted, Due, InFlight, Journal, Purse, Refused, Settlement
+from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
+from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
+from facilitator.local import LocalFacilitator
+from facilitator.terms import INVALID_REQUIREMENTS, match, same_resource
+from facilitator.wire import (
+    PAYMENT_HEADER,
+    RECEIPT_HEADER,
+    MalformedPayment,
+    PaymentPayload,
+    PaymentRequirements,
+    decode_payment,
+    encode_header,
+    payment_document,
+    read_payment,
+)
+from gateway.headers import Field
+from gateway.payment import Payment, payment_id
+from gateway.rails.base import Challenge, Credential, MalformedCredential, OtherClaims, Quote
+from policies.money import Money
+
+Offers = Callable[[Money], Sequence[PaymentRequirements]]
+_VERSIONS = {name: version for version, name in PAYMENT_HEADER.items()}
+
+
+class X402Rail:
+    """x402 ``exact`` payments, verified and settled by a facilitator."""
+
+    name = "x402"
+
+    def __init__(
+        self,
+        offers: Offers,
+        facilitator: LocalFacilitator,
+        *,
+        versions: frozenset[int],
+        settle_within: Mapping[str, float],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._offers = offers
+        self._facilitator = facilitator
+        self._versions = versions
+        self._settle_within = settle_within
+        self._clock = clock
+        self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
+        self.queues = tuple(facilitator.senders())
+
+    def challenge(self, quote: Quote, error: str) -> Challenge:
+        """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired)."""
+        about = (self._offers(quote.money), quote.resource, quote.description, quote.mime_type, error)
+        fields: list[Field] = []
+        if 2 in self._versions:
+            fields.append((b"PAYMENT-REQUIRED", encode_header(payment_required_v2(*about)).encode()))
+        body = payment_required_v1(*about) if 1 in self._versions else {"error": error}
+        return Challenge(fields, body)
+
+    def read(self, header: str, value: str, quotes: Sequence[Quote]) -> Credential | Refused:
+        """Decode, find our own terms, check the signature; MalformedCredential for what is no payment."""
+        try:
+            payload = decode_payment(value, _VERSIONS[header])
+        except MalformedPayment as error:
+            raise MalformedCredential(str(error)) from error
+        offers = [offer for quote in quotes for offer in self._offers(quote.money)]
+        terms = match(payload, offers)
+        domain = terms if isinstance(terms, PaymentRequirements) else _same_token(payload, offers)
+        if domain is None:
+            assert isinstance(terms, Refused)
+            return terms
+        if recover(digest(payload.authorization, domain), payload.signature) != payload.authorization.sender:
+            return Refused(INVALID_SIGNATURE, "not a plain signature of authorization.from")
+        refused = terms if isinstance(terms, Refused) else self._refused(payload, terms, quotes[0])
+        return self._credential(payload, domain, refused)
+
+    async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
+        """Ask the facilitator; the payer's other claims are subtracted from its balance."""
+        payload, requirements = _read_terms(credential.terms)
+
+        async def claims() -> list[InFlight]:
+            return [_in_flight(payment) for payment in await others.load()]
+
+        budget = self._budget(requirements, work)
+        return await self._facilitator.verify(
+            payload, requirements, Purse(others.total, claims), work_budget=budget
+        )
+
+    async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+        """Settle through the facilitator by the recorded terms."""
+        payload, requirements = _read_terms(payment.terms)
+        due = Due(payment.id, payload, requirements, payment.created_at)
+        return await self._facilitator.settle(due, journal)
+
+    async def resume(self, queue: str, journal: Journal) -> None:
+        """Send recorded, open transactions again."""
+        await self._facilitator.resume(queue, journal)
+
+    async def release(self, payment: Payment) -> None:
+        """Nothing was held: an authorization moves no money until it is settled."""
+
+    def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
+        """``PAYMENT-RESPONSE`` (v2) or ``X-PAYMENT-RESPONSE`` (v1), with the credential's network name."""
+        payload, _ = _read_terms(terms)
+        value = receipt(
+            success=reason is None,
+            network=payload.network,
+            payer=payload.authorization.sender,
+            transaction=transaction,
+            error_reason=reason,
+        )
+        return RECEIPT_HEADER[payload.version].encode(), value.encode()
+
+    def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
+        if not same_resource(payload, quote.resource):
+            return Refused(INVALID_REQUIREMENTS, "resource: not what was asked for")
+        return check_time(payload.authorization, int(self._clock()), self._budget(terms, quote.work))
+
+    def _credential(
+        self, payload: PaymentPayload, terms: PaymentRequirements, refused: Refused | None
+    ) -> Credential:
+        authorization = payload.authorization
+        asset = terms.asset.lower()
+        key = replay_key(terms.chain_id, asset, authorization)
+        return Credential(
+            rail=self.name,
+            replay_key=key,
+            payer=authorization.sender,
+            amount=terms.amount,
+            asset=asset,
+            network=terms.network,
+            purse=f"{terms.network}:{asset}:{authorization.sender}",
+            queue=self._facilitator.sender_for(terms.network, payment_id(key)),
+            expires_at=authorization.valid_before,
+            terms=_write_terms(payload, terms),
+            refused=refused,
+        )
+
+    def _budget(self, terms: PaymentRequirements, work: float) -> int:
+        return int(work + self._settle_within[terms.network])
+
+
+def _same_token(payload: PaymentPayload, offers: Sequence[PaymentRequirements]) -> PaymentRequirements | None:
+    """Our token the credential was signed for, whatever else it says: only that names its replay key."""
+    for offer in offers:
+        named = offer.v1_network if payload.version == 1 else offer.network
+        asset = (payload.accepted or {}).get("asset", offer.asset)
+        if payload.network == named and asset.lower() == offer.asset.lower():
+            return offer
+    return None
+
+
+def _write_terms(payload: PaymentPayload, terms: PaymentRequirements) -> bytes:
+    signed = {"v": payload.version, "payment": payment_document(payload)}
+    requirements = asdict(terms) | {"amount": str(terms.amount)}
+    return orjson.dumps(signed | {"requirements": requirements})
+
+
+def _read_terms(terms: bytes) -> tuple[PaymentPayload, PaymentRequirements]:
+    kept: dict[str, Any] = orjson.loads(terms)
+    requirements = kept["requirements"]
+    payload = read_payment(kept["payment"], kept["v"])
+    return payload, PaymentRequirements(**(requirements | {"amount": int(requirements["amount"])}))
+
+
+def _in_flight(payment: Payment) -> InFlight:
+    payload, _ = _read_terms(payment.terms)
+    return InFlight(payload.authorization.nonce, payment.amount)

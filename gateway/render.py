@@ -1,0 +1,176 @@
+"""What clients and operators see: answers of our own, paid answers, and the line in the log."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+
+import orjson
+from aiohttp import web
+
+from gateway import headers
+from gateway.accept import Incoming
+from gateway.answers import Answer
+from gateway.errors import Problem
+from gateway.forward import Fetched
+from gateway.headers import Field
+from gateway.observe import Metrics, request_line
+from gateway.payment import Payment, State
+from gateway.rails.base import Challenge, Credential
+from policies.route import Route
+
+NO_STORE = (b"Cache-Control", b"no-store")
+
+
+class Entry:
+    """What is known of one request when it ends; the log line is made from it."""
+
+    __slots__ = (
+        "credential",
+        "incoming",
+        "method",
+        "payment",
+        "reason",
+        "request_id",
+        "route",
+        "started",
+        "state",
+        "upstream_seconds",
+    )
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self.request_id = secrets.token_hex(10)
+        self.method = request.method
+        self.started = time.monotonic()
+        self.incoming: Incoming | None = None
+        self.route: Route | None = None
+        self.credential: Credential | None = None
+        self.payment: Payment | None = None
+        self.state: State | None = None
+        self.reason: str | None = None
+        self.upstream_seconds: float | None = None
+
+    def paid_with(self, credential: Credential) -> None:
+        """The request carries a payment whose signature is good."""
+        self.credential = credential
+
+    def line(self, status: int, seconds: float) -> dict[str, object]:
+        """The log line's members; None where there is nothing to say."""
+        credential, payment = self.credential, self.payment
+        return {
+            "request_id": self.request_id,
+            "route": self.route.name if self.route else None,
+            "method": self.method,
+            "path": self.incoming.target.path if self.incoming else None,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+            "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),
+            "payment_id": payment.id if payment else None,
+            "rail": credential.rail if credential else None,
+            "network": credential.network if credential else None,
+            "asset": credential.asset if credential else None,
+            "amount": str(credential.amount) if credential else None,
+            "payer": credential.payer if credential else None,
+            "state": payment.state if payment else self.state,
+            "reason": self.reason,
+            "tx": payment.transaction or None if payment else None,
+        }
+
+
+class Renderer:
+    """Turns outcomes into answers; the one place that knows our own bodies and fields."""
+
+    def __init__(self, origins: Sequence[str] | str, metrics: Metrics) -> None:
+        self._origins = origins
+        self._metrics = metrics
+
+    def unparsed(self, problem: Problem, request: web.BaseRequest) -> Answer:
+        """The answer to bytes that were no request, with its own log line."""
+        entry = Entry(request)
+        answer = self.problem(problem, entry)
+        self.finished(entry, answer.status)
+        return answer
+
+    def problem(self, problem: Problem, entry: Entry, extra: Sequence[Field] = ()) -> Answer:
+        """RFC 9457, with Retry-After where trying again makes sense."""
+        entry.reason = problem.code
+        fields: list[Field] = [(b"Content-Type", b"application/problem+json"), NO_STORE, *extra]
+        if problem.retry_after is not None:
+            fields.append((b"Retry-After", str(problem.retry_after).encode()))
+        fields += [(name.encode(), value.encode()) for name, value in problem.headers]
+        fields += self._ours(entry)
+        return Answer(problem.status, fields, problem.body(entry.request_id), close=problem.close)
+
+    def challenge(
+        self, incoming: Incoming, challenges: Sequence[Challenge], reason: str, entry: Entry
+    ) -> Answer:
+        """The 402 with every way to pay: the v1 body, our members beside it, other rails in ``rails``."""
+        entry.reason = reason
+        fields: list[Field] = [(b"Content-Type", b"application/json"), NO_STORE]
+        body: dict[str, object] = {}
+        for challenge in challenges:
+            fields += challenge.fields
+            body |= challenge.body
+        body |= {"code": reason, "request_id": entry.request_id, "rails": {}}
+        return Answer(402, fields + self._ours(entry), orjson.dumps(body))
+
+    def paid(self, incoming: Incoming, fetched: Fetched, receipt: Field) -> Answer:
+        """The upstream's answer, unfit for shared caches, with the receipt."""
+        fields = headers.without_cors(headers.private(fetched.fields))
+        fields += [receipt, (b"X-Request-Id", incoming.id.encode())]
+        fields += headers.cors(self._origins, incoming.origin)
+        return Answer(fetched.status, fields, fetched.body, length=fetched.length)
+
+    def unpaid(self, fetched: Fetched) -> Answer:
+        """The upstream's answer outside ``success``: passed on as it is, not charged."""
+        return Answer(fetched.status, fetched.fields, fetched.body, length=fetched.length)
+
+    def preflight(self, incoming: Incoming) -> Answer:
+        """OPTIONS on a priced route is answered here and never charged."""
+        wanted = incoming.headers.get("Access-Control-Request-Headers", "").encode("latin-1", "ignore")
+        method = incoming.headers.get("Access-Control-Request-Method", "GET").encode("latin-1", "ignore")
+        fields = headers.cors(self._origins, incoming.origin)
+        if fields:
+            fields += [
+                (b"Access-Control-Allow-Methods", method),
+                (b"Access-Control-Allow-Headers", b", ".join(filter(None, (wanted, headers.ALLOWED)))),
+                (b"Access-Control-Max-Age", b"86400"),
+            ]
+        return Answer(204, [field for field in fields if headers.emittable([field])])
+
+    def finished(self, entry: Entry, status: int) -> None:
+        """Count and log one answered request."""
+        seconds = time.monotonic() - entry.started
+        route = entry.route.name if entry.route else ""
+        self._metrics.requests.labels(route, _known(entry.method), str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        request_line(entry.line(status, seconds))
+
+    def _ours(self, entry: Entry) -> list[Field]:
+        fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
+        if entry.route is not None and not entry.route.free and entry.incoming is not None:
+            fields += headers.cors(self._origins, entry.incoming.origin)
+        return fields
+
+
+def paid_fields(credential: Credential, payment_id: str, route: str) -> list[Field]:
+    """What a paid request tells the upstream about its payment."""
+    told = {
+        "Payment-Id": payment_id,
+        "Rail": credential.rail,
+        "Payer": credential.payer,
+        "Amount": str(credential.amount),
+        "Asset": credential.asset,
+        "Network": credential.network,
+        "Route": route,
+    }
+    return [(f"X-Tollway-{name}".encode(), value.encode()) for name, value in told.items()]
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _known(method: str) -> str:
+    """A method as a metric label: a stranger's invention must not make a new series."""
+    return method if method in _METHODS else "other"

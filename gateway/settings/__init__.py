@@ -1,0 +1,19 @@
+"""Settings: a file and an environment compiled to one frozen tree; errors carry file:line:col."""
+
+from gateway.settings.load import load
+from gateway.settings.model import Server, Store
+from gateway.settings.networks import builtin_networks
+from gateway.settings.tree import X402, Facilitator, Network, Rails, Settings, Upstream
+
+__all__ = [
+    "X402",
+    "Facilitator",
+    "Network",
+    "Rails",
+    "Server",
+    "Settings",
+    "Store",
+    "Upstream",
+    "builtin_networks",
+    "load",
+]

@@ -1,0 +1,187 @@
+"""The settings as the code uses them: frozen, compiled, nothing left to check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import SecretStr
+
+from facilitator.wire import PaymentRequirements
+from gateway.settings.model import Server, Store
+from policies.money import Asset, Atomic, BadMoney, Dollars, Money, amount_in
+from policies.table import RouteTable
+
+V1_NAMES = frozenset(
+    {
+        *(
+            "abstract",
+            "abstract-testnet",
+            "base",
+            "base-sepolia",
+            "avalanche",
+            "avalanche-fuji",
+            "iotex",
+            "sei",
+        ),
+        *("sei-testnet", "polygon", "polygon-amoy", "peaq", "story", "educhain", "skale-base-sepolia"),
+    }
+)
+"""Networks offered to v1 clients: one unknown name makes them refuse all (INTERFACE section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A chain payments can come in on; times in seconds."""
+
+    name: str
+    chain_id: int
+    v1_name: str | None = None
+    """None where v1 clients do not know it."""
+    rpc: tuple[str, ...] = field(default=(), repr=False)
+    confirmations: int = 1
+    finality: int = 64
+    settle_within: float = 30.0
+    max_fee_gwei: Decimal = Decimal(50)
+    assets: Mapping[str, Asset] = field(default_factory=dict)
+    """Tokens with EIP-3009, by symbol; the default one first."""
+    testnet: bool = False
+    permit2: frozenset[str] = frozenset()
+    """Symbols of tokens that can only be paid by Permit2: not supported."""
+
+    @property
+    def caip2(self) -> str:
+        """``eip155:N`` (CAIP-2)."""
+        return f"eip155:{self.chain_id}"
+
+    def asset(self, money: Money) -> Asset:
+        """The token an amount is paid in here; BadMoney where there is none."""
+        if isinstance(money, Dollars):
+            return self._dollars()
+        if money.symbol in self.permit2:
+            raise BadMoney(f"{money.symbol} on {self.name} takes only Permit2, which is not supported")
+        if money.symbol not in self.assets:
+            known = ", ".join(self.assets) or "none"
+            raise BadMoney(f"there is no asset {money.symbol} on network {self.name} (known there: {known})")
+        return self.assets[money.symbol]
+
+    def _dollars(self) -> Asset:
+        if "USDC" in self.assets:
+            return self.assets["USDC"]
+        first = next(iter(self.assets.values()), None)
+        if first is None and self.permit2:
+            symbols = ", ".join(sorted(self.permit2))
+            raise BadMoney(f"network {self.name} only has {symbols}, paid by Permit2, which is not supported")
+        if first is None:
+            raise BadMoney(f"network {self.name} has no asset: name one in networks.{self.name}.assets")
+        if not is_dollar(first.symbol):
+            raise BadMoney(f"network {self.name} has no dollar asset: write the price as `1 {first.symbol}`")
+        return first
+
+
+def is_dollar(symbol: str) -> bool:
+    """Whether a token stands for US dollars, by its symbol."""
+    return "USD" in symbol.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An API behind the gateway; times in seconds."""
+
+    name: str
+    url: str
+    """Without a final slash; may have a base path."""
+    timeout: float
+    connect_timeout: float
+    host: Literal["upstream", "preserve"]
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Facilitator:
+    """Who verifies and settles."""
+
+    mode: Literal["local"]
+    keys: tuple[SecretStr, ...]
+    """Settlement keys: 0x and 64 hex digits each."""
+
+
+@dataclass(frozen=True)
+class X402:
+    """Being paid by x402."""
+
+    pay_to: Mapping[str, str]
+    """Checksummed address by network name."""
+    networks: tuple[str, ...]
+    """Network names, in the order they are offered."""
+    max_timeout: float
+    """Seconds; a whole number."""
+    protocols: frozenset[str]
+    exclusive: bool
+    facilitator: Facilitator
+    chains: tuple[Network, ...]
+    """The networks themselves, in the same order."""
+    _known: dict[Money, tuple[PaymentRequirements, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def offers(self, money: Money) -> tuple[PaymentRequirements, ...]:
+        """What is asked for an amount: one requirement a network, in their order.
+
+        BadMoney where it cannot be paid exactly on one of them; never for a price of the table.
+        """
+        if money not in self._known:
+            self._known[money] = tuple(self._offer(network, money) for network in self.chains)
+        return self._known[money]
+
+    def _offer(self, network: Network, money: Money) -> PaymentRequirements:
+        asset = network.asset(money)
+        return PaymentRequirements(
+            scheme="exact",
+            network=network.caip2,
+            chain_id=network.chain_id,
+            v1_network=network.v1_name,
+            asset=asset.address,
+            amount=amount_in(money, asset),
+            pay_to=self.pay_to[network.name],
+            max_timeout=round(self.max_timeout),
+            name=asset.name,
+            version=asset.version,
+        )
+
+    def check(self, money: Money) -> None:
+        """BadMoney where an amount cannot be asked for on every network, meaning the same everywhere."""
+        assets = [network.asset(money) for network in self.chains]
+        if isinstance(money, Atomic) and len({asset.decimals for asset in assets}) > 1:
+            raise BadMoney(f"{money.symbol} has different decimals here: write `1.5 {money.symbol}`")
+        for asset in assets:
+            amount_in(money, asset)
+
+
+@dataclass(frozen=True, slots=True)
+class Rails:
+    """The configured ways to be paid; None where one is not."""
+
+    x402: X402 | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The configured rails, in the order they are offered by default."""
+        return ("x402",) if self.x402 is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One valid configuration."""
+
+    server: Server
+    store: Store
+    networks: Mapping[str, Network]
+    """Those the file defines, and those the rails use, by name."""
+    upstreams: Mapping[str, Upstream]
+    rails: Rails
+    table: RouteTable
+    warnings: tuple[str, ...]
+    """Located lines."""

@@ -1,0 +1,118 @@
+"""One connection to Redis that all concurrent calls share.
+
+Commands issued in the same turn of the event loop leave in one write; replies come in the order
+of the commands. Nothing is ever sent twice. When a reply misses its deadline the connection is
+closed, and everything that waits on it fails: a later reply can never be taken for another call's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+
+from gateway.errors import StoreUnavailable
+from gateway.store.record import DEADLINE
+from gateway.store.redis_url import Place
+
+Word = str | bytes | int
+
+
+class Link(asyncio.Protocol):
+    """Speaks RESP2, Redis' protocol unless a client asks for another."""
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._outgoing: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.closed = False
+
+    def send(self, *command: Word) -> asyncio.Future[Any]:
+        """The future of one reply; an error reply is its exception (``hiredis.HiredisError``)."""
+        if self.closed:
+            raise StoreUnavailable
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append((future, self._loop.time() + DEADLINE))
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(_pack(command))
+        if self._timer is None:
+            self._timer = self._loop.call_later(DEADLINE, self._watch)
+        return future
+
+    def close(self) -> None:
+        """Close; whatever still waits fails, and may or may not have happened."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        for future, _ in self._waiting:
+            if not future.done():
+                future.set_exception(StoreUnavailable())
+        self._waiting.clear()
+        self._lost()
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport is not None and not self.closed:
+            self._transport.writelines(outgoing)
+
+    def _watch(self) -> None:
+        """One timer for all: the oldest call is always the first to be late."""
+        self._timer = None
+        if not self._waiting:
+            return
+        late_at = self._waiting[0][1]
+        if late_at <= self._loop.time():
+            self.close()
+        else:
+            self._timer = self._loop.call_at(late_at, self._watch)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._answer(reply)
+        except (hiredis.ProtocolError, IndexError):  # not Redis, or more replies than commands
+            self.close()
+
+    def _answer(self, reply: Any) -> None:
+        future, _ = self._waiting.popleft()
+        if future.done():
+            return
+        if isinstance(reply, hiredis.HiredisError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close()
+
+
+def _pack(command: tuple[Word, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(cast(Any, command))  # its stub knows tuples of one only
+    return packed
+
+
+async def dial(place: Place, tls: ssl.SSLContext | None, lost: Callable[[], None]) -> Link:
+    """OSError when nobody listens there."""
+    loop = asyncio.get_running_loop()
+    if isinstance(place, str):
+        _, link = await loop.create_unix_connection(lambda: Link(lost), place)
+    else:
+        _, link = await loop.create_connection(lambda: Link(lost), place[0], place[1], ssl=tls)
+    return link

@@ -1,0 +1,154 @@
+"""The embedded store's file: where it is, what is in it, how it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from gateway.errors import StoreUnavailable, StoreUnfit
+
+FILE = "payments.sqlite3"
+VERSION = 1
+OPEN_PATIENCE = 5.0
+"""Seconds an opening process waits for others that open the same file."""
+
+SCHEMA = """
+CREATE TABLE payment (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    claim BLOB NOT NULL,
+    amount TEXT NOT NULL,
+    purse TEXT NOT NULL,
+    route TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    leased_until INTEGER NOT NULL,
+    forget_at INTEGER,
+    in_flight INTEGER NOT NULL,
+    queued TEXT,
+    queue_seq INTEGER,
+    tx TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    history TEXT NOT NULL
+);
+CREATE INDEX payment_state ON payment (state);
+CREATE INDEX payment_route ON payment (route);
+CREATE INDEX payment_purse ON payment (purse) WHERE in_flight;
+CREATE INDEX payment_queue ON payment (queued, queue_seq) WHERE queued IS NOT NULL;
+CREATE INDEX payment_forget ON payment (forget_at)
+    WHERE forget_at IS NOT NULL AND NOT in_flight AND queued IS NULL;
+
+CREATE TABLE answer (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, free_at INTEGER);
+CREATE INDEX answer_free ON answer (free_at) WHERE free_at IS NOT NULL;
+CREATE TABLE answers (bytes INTEGER NOT NULL);
+INSERT INTO answers VALUES (0);
+CREATE TRIGGER answer_in AFTER INSERT ON answer
+    BEGIN UPDATE answers SET bytes = bytes + length(NEW.body); END;
+CREATE TRIGGER answer_out AFTER DELETE ON answer
+    BEGIN UPDATE answers SET bytes = bytes - length(OLD.body); END;
+
+CREATE TABLE hold (name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, until INTEGER NOT NULL)
+    WITHOUT ROWID;
+
+CREATE TABLE outgoing (
+    seq INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    sender TEXT NOT NULL,
+    payment_id TEXT NOT NULL,
+    body BLOB NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0,
+    forget_at INTEGER
+);
+CREATE INDEX outgoing_payment ON outgoing (payment_id);
+CREATE INDEX outgoing_open ON outgoing (sender) WHERE NOT closed;
+CREATE INDEX outgoing_forget ON outgoing (forget_at) WHERE forget_at IS NOT NULL;
+"""
+
+
+def connect(file: Path, *, busy: float) -> sqlite3.Connection:
+    """A connection to an existing file: one that vanished is never made anew, empty."""
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    return connection
+
+
+def prepare(directory: Path) -> Path:
+    """Make or check the file; StoreUnfit when payments cannot be kept there."""
+    file = directory / FILE
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnfit(f"cannot keep payments in {directory}: {error.strerror}") from error
+    until = time.monotonic() + OPEN_PATIENCE
+    while not _prepared(file, until):
+        time.sleep(0.02)
+    return file
+
+
+def _prepared(file: Path, until: float) -> bool:
+    """False when another process has the file and there is time to try again."""
+    try:
+        connection = connect(file, busy=1.0)
+        try:
+            _check(connection, file)
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if time.monotonic() < until and primary_code(error) == sqlite3.SQLITE_BUSY:
+            return False
+        raise StoreUnavailable(f"cannot open {file}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreUnfit(f"{file} is not a payment store: {error}") from error
+    return True
+
+
+def primary_code(error: Exception) -> int:
+    """SQLite's error code without its extension; 0 for errors that are not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _check(connection: sqlite3.Connection, file: Path) -> None:
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise StoreUnfit(f"{file}: this file system does not carry SQLite's WAL; use a local disk")
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise StoreUnfit(f"{file} was written by a newer Tollway: schema {version}, known here: {VERSION}")
+    if version == 0:
+        _create(connection)
+    connection.execute("COMMIT")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError("it holds somebody else's tables")
+    for statement in _statements():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _statements() -> list[str]:
+    """``executescript`` would commit between statements: the schema is made in one step instead."""
+    statements: list[str] = []
+    pending = ""
+    for line in SCHEMA.strip().splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

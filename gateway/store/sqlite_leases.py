@@ -1,0 +1,72 @@
+"""What each call does to the file, inside the transaction it is given: named leases and transactions."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+
+from facilitator.base import Outgoing
+from gateway.store.record import Limits, by_nonce, decode_outgoing, encode_outgoing, label
+from gateway.store.sqlite_steps import clock
+
+HOLD = """
+INSERT INTO hold VALUES (:name, :owner, 1, :until)
+ON CONFLICT (name) DO UPDATE SET
+    epoch = epoch + (until <= :now), owner = :owner,
+    until = CASE WHEN until <= :now THEN :until ELSE max(until, :until) END
+WHERE until <= :now OR owner = :owner
+RETURNING epoch
+"""
+
+RECORD = """
+INSERT INTO outgoing (digest, sender, payment_id, body)
+SELECT :digest, :sender, :payment_id, :body
+WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND until > :now)
+ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
+"""
+
+CLOSE = """
+UPDATE outgoing SET closed = 1, forget_at =
+    CASE WHEN EXISTS (SELECT 1 FROM payment WHERE id = outgoing.payment_id) THEN NULL ELSE :forget_at END
+WHERE digest = :digest
+"""
+
+
+def hold(db: sqlite3.Connection, name: str, owner: str, lease: int) -> int | None:
+    now = clock()
+    values = {"name": label(name), "owner": label(owner), "now": now, "until": now + lease}
+    row = db.execute(HOLD, values).fetchall()
+    return row[0][0] if row else None
+
+
+def give_up(db: sqlite3.Connection, name: str, owner: str) -> None:
+    db.execute("UPDATE hold SET until = 0 WHERE name = ? AND owner = ?", (label(name), label(owner)))
+
+
+def record(db: sqlite3.Connection, epoch: int, transaction: Outgoing) -> bool:
+    body = encode_outgoing(transaction)
+    values = {
+        "digest": hashlib.sha256(body).digest(),
+        "sender": label(transaction.sender),
+        "payment_id": label(transaction.payment_id),
+        "body": body,
+        "epoch": epoch,
+        "now": clock(),
+    }
+    return db.execute(RECORD, values).rowcount > 0
+
+
+def close(db: sqlite3.Connection, transaction: Outgoing, limits: Limits) -> None:
+    """A closed transaction goes with its payment; one whose payment is gone, after the replay window."""
+    digest = hashlib.sha256(encode_outgoing(transaction)).digest()
+    db.execute(CLOSE, {"digest": digest, "forget_at": clock() + limits.replay_window})
+
+
+def opened(db: sqlite3.Connection, sender: str) -> list[Outgoing]:
+    sql = "SELECT body FROM outgoing WHERE sender = ? AND NOT closed ORDER BY seq"
+    return by_nonce(body for (body,) in db.execute(sql, (label(sender),)))
+
+
+def of(db: sqlite3.Connection, payment_id: str) -> list[Outgoing]:
+    sql = "SELECT body FROM outgoing WHERE payment_id = ? ORDER BY seq"
+    return [decode_outgoing(body) for (body,) in db.execute(sql, (label(payment_id),))]

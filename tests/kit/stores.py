@@ -1,0 +1,58 @@
+"""Claims and steps for tests of whatever keeps payments."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import uuid4
+
+from gateway.payment import Claim, Claimed, State, allowed_from
+from gateway.store import Step, Store
+
+
+def make_claim(**changes: Any) -> Claim:
+    """A claim nobody made before."""
+    unique = uuid4().hex
+    fields: dict[str, Any] = {
+        "replay_key": f"eip155:84532:usdc:0xpayer:{unique}",
+        "digest": "d" * 64,
+        "rail": "x402",
+        "route": "GET /paid",
+        "payer": "0xpayer",
+        "amount": 10_000,
+        "asset": "0xusdc",
+        "network": "eip155:84532",
+        "purse": f"purse:{unique}",
+        "queue": f"queue:{unique}",
+        "terms": b'{"terms":\n1}\x00\xff',
+        "expires_at": 2_000_000_000,
+    }
+    return Claim(**(fields | changes))
+
+
+def step(to: State, **changes: Any) -> Step:
+    """A step as the table of transitions allows it, in flight until it is final."""
+    final = to in (State.SETTLED, State.REFUSED, State.RELEASED)
+    fields: dict[str, Any] = {"to": to, "since": allowed_from(to), "in_flight": not final}
+    return Step(**(fields | changes))
+
+
+async def claimed(store: Store, claim: Claim, *, lease: float = 10.0, max_attempts: int = 5) -> Claimed:
+    """Reserve, which must succeed."""
+    outcome = await store.reserve(claim, lease=lease, max_attempts=max_attempts)
+    assert isinstance(outcome, Claimed), outcome
+    return outcome
+
+
+async def settle(store: Store, claim: Claim, answer: bytes | None = None, **changes: Any) -> Claimed:
+    """Reserve, serve, settle."""
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, step(State.SERVED, answer=answer, queued=True, keep_lease=True))
+    assert await store.advance(mine.lease, step(State.SETTLING, keep_lease=True))
+    assert await store.advance(mine.lease, step(State.SETTLED, queued=False, **changes))
+    return mine
+
+
+def milliseconds_from_now(seconds: float) -> int:
+    """A ``forget_at``."""
+    return int((time.time() + seconds) * 1000)
