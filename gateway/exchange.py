@@ -25,14 +25,15 @@ from gateway.errors import ClientError, Problem, Unavailable
 from gateway.forward import Fetched, Forwarder
 from gateway.leases import LEASE, Leases
 from gateway.observe import Metrics
+from gateway.outcomes import Outcomes, Purchase, in_progress
 from gateway.payment import Claim, Claimed, Lease, Payment, State, allowed_from, request_digest
 from gateway.pricing import Pricing
-from gateway.rails.base import Credential, MalformedCredential, OtherClaims, Quote, Rail
+from gateway.rails.base import MalformedCredential, OtherClaims, Quote, Rail
 from gateway.relay import Relay
 from gateway.render import Entry, Renderer, paid_fields
 from gateway.settlement import Settler
 from gateway.store import Step, Store
-from gateway.stored import pack, unpack
+from gateway.stored import pack
 from gateway.watch import StoreWatch
 from policies.route import Route
 
@@ -45,23 +46,6 @@ class Bounds:
     body_timeout: float
     max_timeout: float
     settle_wait: float
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """One request with a credential whose signature is good."""
-
-    incoming: Incoming
-    route: Route
-    rail: Rail
-    quote: Quote
-    credential: Credential
-    body: bytes
-    digest: str
-    key: str | None
-    """The client's ``Idempotency-Key``."""
-    hold: Hold
-    entry: Entry
 
 
 class Exchange:
@@ -95,6 +79,7 @@ class Exchange:
         self._relay = relay
         self._budget = budget
         self._renderer = renderer
+        self._outcomes = Outcomes(self._rails, store, renderer, metrics)
         self._metrics = metrics
         self._bounds = bounds
 
@@ -109,7 +94,7 @@ class Exchange:
         self._renderer.finished(entry, answer.status)
         return answer
 
-    # ACCEPT and MATCH
+    # ACCEPT, MATCH and CHALLENGE
 
     def _accept(self, request: web.BaseRequest, entry: Entry) -> Incoming:
         incoming = self._acceptor.accept(request, entry.request_id)
@@ -128,7 +113,7 @@ class Exchange:
         quotes = self._pricing.quotes(incoming, route, body)
         if presented is None:
             self._metrics.challenges.labels(route.name).inc()
-            return self._challenge(incoming, route, quotes[0], "payment_required", entry)
+            return self._outcomes.challenge(incoming, route, quotes[0], "payment_required", entry)
         return await self._paid(presented, incoming, route, quotes, body, hold, entry)
 
     async def _match(self, incoming: Incoming, hold: Hold) -> tuple[Route, bytes | None]:
@@ -144,20 +129,8 @@ class Exchange:
     async def _read_body(self, incoming: Incoming, hold: Hold) -> bytes:
         return await read_body(incoming, self._bounds.max_body, self._bounds.body_timeout, hold)
 
-    # CHALLENGE
-
     def _credential_names(self, route: Route) -> list[str]:
         return [header for name in route.accept for header in self._rails[name].headers]
-
-    def _challenge(self, incoming: Incoming, route: Route, quote: Quote, reason: str, entry: Entry) -> Answer:
-        challenges = [self._rails[name].challenge(quote, reason) for name in route.accept]
-        return self._renderer.challenge(incoming, challenges, reason, entry)
-
-    def _refusal(self, purchase: Purchase, refused: Refused) -> Answer:
-        self._metrics.refusals.labels(purchase.route.name, refused.reason).inc()
-        return self._challenge(
-            purchase.incoming, purchase.route, purchase.quote, refused.reason, purchase.entry
-        )
 
     # READ
 
@@ -179,12 +152,12 @@ class Exchange:
             raise ClientError("malformed_payment", f"{header}: {error}") from error
         if isinstance(credential, Refused):
             self._metrics.refusals.labels(route.name, credential.reason).inc()
-            return self._challenge(incoming, route, quotes[0], credential.reason, entry)
+            return self._outcomes.challenge(incoming, route, quotes[0], credential.reason, entry)
         if body is None:
             invite_body(incoming)
             body = await self._read_body(incoming, hold)
         digest = request_digest(incoming.method, incoming.target.path, incoming.query, body)
-        key = incoming.headers.get("Idempotency-Key")
+        key = headers.idempotency_key(incoming.fields)
         purchase = Purchase(incoming, route, rail, quotes[0], credential, body, digest, key, hold, entry)
         entry.paid_with(credential)
         return await self._reserve(purchase)
@@ -196,51 +169,13 @@ class Exchange:
         if purchase.credential.refused is not None:
             recorded = await self._store.find(claim.id)
             if recorded is None:
-                return self._refusal(purchase, purchase.credential.refused)
-            return await self._recorded(purchase, recorded)
+                return self._outcomes.refused(purchase, purchase.credential.refused)
+            return await self._outcomes.recorded(purchase, recorded)
         reserved = await self._store.reserve(claim, lease=LEASE, max_attempts=purchase.route.max_attempts)
         if isinstance(reserved, Payment):
-            return await self._recorded(purchase, reserved)
+            return await self._outcomes.recorded(purchase, reserved)
         with self._leases.kept(reserved.lease):
             return await self._claimed(purchase, reserved)
-
-    async def _recorded(self, purchase: Purchase, payment: Payment) -> Answer:
-        """Answer from the record: time, balance and nonce are not judged again."""
-        purchase.entry.payment = payment
-        if payment.digest != purchase.digest:
-            raise ClientError(
-                "payment_bound_elsewhere", "this authorization pays for another request", status=409
-            )
-        if payment.state in (State.SETTLED, State.REFUSED, State.UNKNOWN):
-            return await self._outcome(purchase, payment)
-        if payment.leased:
-            raise _in_progress()
-        if payment.state in (State.RELEASED, State.RESERVED):
-            return self._refusal(purchase, purchase.credential.refused or Refused("attempts_exhausted"))
-        return self._pending(purchase, payment)
-
-    async def _outcome(self, purchase: Purchase, payment: Payment) -> Answer:
-        if payment.state is State.UNKNOWN:
-            return self._pending(purchase, payment)
-        if payment.state is State.REFUSED:
-            return self._settlement_refused(purchase, payment)
-        if purchase.key is None or purchase.key != payment.idempotency_key:
-            raise ClientError(
-                "payment_used",
-                "this authorization has bought its answer; fetch it with the first request's Idempotency-Key",
-                status=409,
-            )
-        return await self._replay(purchase, payment)
-
-    async def _replay(self, purchase: Purchase, payment: Payment) -> Answer:
-        packed = await self._store.answer(payment.id)
-        if packed is None:
-            gone = ClientError("answer_gone", "the answer is no longer kept", status=410)
-            return self._renderer.problem(gone, purchase.entry, [self._receipt(purchase, payment)])
-        self._metrics.replays.inc()
-        answer = self._respond(purchase, unpack(packed), payment)
-        answer.fields.append((b"Idempotent-Replayed", b"true"))
-        return answer
 
     # VERIFY
 
@@ -250,7 +185,7 @@ class Exchange:
         try:
             refused = await self._verify(purchase, claimed)
             if refused is not None:
-                return self._refusal(purchase, refused)
+                return self._outcomes.refused(purchase, refused)
             worked = True
             return await self._work(purchase, lease)
         finally:
@@ -316,7 +251,7 @@ class Exchange:
         )
         purchase.entry.state = State.RELEASED
 
-    # SERVE and SETTLE
+    # SERVE, SETTLE and RESPOND
 
     async def _serve(self, purchase: Purchase, lease: Lease, fetched: Fetched) -> Answer:
         """Record the answer and the settlement entry in one step; then wait for the money."""
@@ -331,42 +266,11 @@ class Exchange:
             ),
         )
         if not recorded:
-            raise _in_progress()
+            raise in_progress()
         payment = await self._settler.wait(
             lease.payment_id, purchase.credential.queue, self._bounds.settle_wait
         )
-        return self._settled(purchase, payment, fetched)
-
-    def _settled(self, purchase: Purchase, payment: Payment | None, fetched: Fetched) -> Answer:
-        purchase.entry.payment = payment
-        if payment is not None and payment.state is State.SETTLED:
-            return self._respond(purchase, fetched, payment)
-        if payment is not None and payment.state is State.REFUSED:
-            return self._settlement_refused(purchase, payment)
-        return self._pending(purchase, payment)
-
-    # RESPOND
-
-    def _respond(self, purchase: Purchase, fetched: Fetched, payment: Payment) -> Answer:
-        return self._renderer.paid(purchase.incoming, fetched, self._receipt(purchase, payment))
-
-    def _settlement_refused(self, purchase: Purchase, payment: Payment) -> Answer:
-        answer = self._refusal(purchase, Refused(payment.reason))
-        answer.fields.append(self._receipt(purchase, payment, payment.reason))
-        return answer
-
-    def _pending(self, purchase: Purchase, payment: Payment | None) -> Answer:
-        problem = Unavailable(
-            "settlement_pending", "the settlement's outcome is not known yet; ask again, do not pay again"
-        )
-        receipt = self._receipt(purchase, payment, "settlement_pending")
-        return self._renderer.problem(problem, purchase.entry, [receipt])
-
-    def _receipt(
-        self, purchase: Purchase, payment: Payment | None, reason: str | None = None
-    ) -> headers.Field:
-        transaction = payment.transaction if payment is not None else ""
-        return purchase.rail.receipt(purchase.credential.terms, transaction=transaction, reason=reason)
+        return self._outcomes.settled(purchase, payment, fetched)
 
 
 def _claim(purchase: Purchase) -> Claim:
@@ -385,13 +289,4 @@ def _claim(purchase: Purchase) -> Claim:
         terms=credential.terms,
         expires_at=credential.expires_at,
         idempotency_key=purchase.key,
-    )
-
-
-def _in_progress() -> ClientError:
-    return ClientError(
-        "payment_in_progress",
-        "this payment is being worked on; ask again",
-        status=409,
-        headers=[("Retry-After", "1")],
     )

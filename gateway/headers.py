@@ -29,6 +29,9 @@ ALLOWED = (
     b"Content-Type, Authorization, Access-Control-Expose-Headers"
 )
 
+MAX_KEY = 255
+"""Bytes of an ``Idempotency-Key``: it is kept with the payment."""
+
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -160,6 +163,14 @@ def credential(fields: Iterable[Field], accepted: Iterable[str]) -> tuple[str, s
         return None
     name, value = found[0]
     return name, value.decode("latin-1")
+
+
+def idempotency_key(fields: Iterable[Field]) -> str | None:
+    """The client's ``Idempotency-Key``; ClientError 400 for two of them, or one too long to be kept."""
+    keys = values(fields, b"idempotency-key")
+    if len(keys) > 1 or any(len(key) > MAX_KEY for key in keys):
+        raise ClientError("bad_idempotency_key", f"send one Idempotency-Key of at most {MAX_KEY} bytes")
+    return keys[0].decode("latin-1") if keys else None
 
 
 def values(fields: Iterable[Field], name: bytes) -> list[bytes]:

@@ -87,8 +87,5 @@ class Rail(Protocol):
     async def resume(self, queue: str, journal: Journal) -> None:
         """This process has just become the one that serves ``queue``: take up what was left open."""
 
-    async def release(self, payment: Payment) -> None:
-        """Give back what was held outside; nothing where no money was held."""
-
     def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
         """The receipt header; ``reason`` is None for a settled payment."""

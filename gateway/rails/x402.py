@@ -108,9 +108,6 @@ class X402Rail:
         """Send recorded, open transactions again."""
         await self._facilitator.resume(queue, journal)
 
-    async def release(self, payment: Payment) -> None:
-        """Nothing was held: an authorization moves no money until it is settled."""
-
     def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
         """``PAYMENT-RESPONSE`` (v2) or ``X-PAYMENT-RESPONSE`` (v1), with the credential's network name."""
         payload, _ = _read_terms(terms)

@@ -114,3 +114,11 @@ def test_cors_answers_a_listed_origin_only() -> None:
     assert headers.cors("*", None)[0] == (b"Access-Control-Allow-Origin", b"*")
     assert headers.cors(["https://a.example"], "https://a.example")[0][1] == b"https://a.example"
     assert headers.cors(["https://a.example"], "https://b.example") == []
+
+
+def test_one_idempotency_key_of_a_length_that_can_be_kept() -> None:
+    assert headers.idempotency_key([(b"idempotency-key", b"k")]) == "k"
+    assert headers.idempotency_key([]) is None
+    for refused in ([(b"Idempotency-Key", b"k")] * 2, [(b"Idempotency-Key", b"k" * 256)]):
+        with pytest.raises(ClientError, match="bad_idempotency_key"):
+            headers.idempotency_key(refused)

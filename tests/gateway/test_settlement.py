@@ -1,0 +1,155 @@
+"""The settlement queue against a real store, with a rail whose outcomes are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from kit.stores import claimed, make_claim, step
+
+from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
+from gateway.leases import Leases
+from gateway.observe import Metrics
+from gateway.payment import Claim, Payment, State
+from gateway.settlement import Settler, StoreJournal
+from gateway.store import Store
+from gateway.store.connect import open_store
+
+QUEUE = "eip155:84532:0xsender"
+
+
+class ScriptedRail:
+    """Settles as told, in turn; the last outcome stays."""
+
+    name = "x402"
+    queues = (QUEUE,)
+
+    def __init__(self, *outcomes: Settlement) -> None:
+        self.outcomes = list(outcomes)
+        self.settled: list[str] = []
+        self.resumed = 0
+
+    async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+        self.settled.append(payment.id)
+        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+    async def resume(self, queue: str, journal: Journal) -> None:
+        self.resumed += 1
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = open_store("embedded", tmp_path, 60.0, 1000, 10_000)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def settler(store: Store, rail: ScriptedRail, owner: str = "me") -> Settler:
+    made = Settler(
+        store,
+        Leases(store),
+        [rail],  # type: ignore[list-item]
+        owner=owner,
+        replay_window=60.0,
+        metrics=Metrics("test"),
+    )
+    made.start()
+    return made
+
+
+async def served(store: Store) -> Claim:
+    claim = make_claim(queue=QUEUE)
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, step(State.SERVED, answer=b"goods", queued=True))
+    return claim
+
+
+async def test_a_served_payment_is_settled_and_its_request_is_told(store: Store) -> None:
+    rail = ScriptedRail(Settled("0xabc"))
+    running = settler(store, rail)
+    claim = await served(store)
+
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+
+    assert payment is not None and (payment.state, payment.transaction) == (State.SETTLED, "0xabc")
+    recorded = await store.find(claim.id)
+    assert recorded is not None and recorded.state is State.SETTLED
+    assert rail.settled == [claim.id] and rail.resumed == 1
+    await running.stop(1.0)
+
+
+async def test_a_refusal_is_recorded_with_its_reason(store: Store) -> None:
+    running = settler(store, ScriptedRail(Refused("invalid_exact_evm_nonce_already_used")))
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None
+    assert (payment.state, payment.reason) == (State.REFUSED, "invalid_exact_evm_nonce_already_used")
+    await running.stop(1.0)
+
+
+async def test_what_could_not_be_sent_is_tried_again(store: Store) -> None:
+    """Nothing reached the chain: the same entry goes on until there is an outcome."""
+    rail = ScriptedRail(Unknown(), Unknown(), Settled("0xabc"))
+    running = settler(store, rail)
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and payment.state is State.SETTLED and len(rail.settled) == 3
+    await running.stop(1.0)
+
+
+async def test_what_may_have_reached_the_chain_is_unknown_and_stays_queued(store: Store) -> None:
+    running = settler(store, ScriptedRail(Unknown("0xdef")))
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and (payment.state, payment.transaction) == (State.UNKNOWN, "0xdef")
+    await running.stop(1.0)
+
+
+async def test_two_processes_one_sender(store: Store) -> None:
+    """The entry is settled once, by whoever holds the lease; the other learns the outcome."""
+    one, two = ScriptedRail(Settled("0x1")), ScriptedRail(Settled("0x2"))
+    first = settler(store, one, "first")
+    claims = [await served(store) for _ in range(5)]
+    second = settler(store, two, "second")
+
+    told = await asyncio.gather(*(second.wait(claim.id, QUEUE, 5.0) for claim in claims))
+
+    assert {payment.transaction for payment in told if payment} == {"0x1"}
+    assert sorted(one.settled) == sorted(claim.id for claim in claims) and two.settled == []
+    await first.stop(1.0)
+    await second.stop(1.0)
+
+
+async def test_a_sender_that_stops_hands_over_at_once(store: Store) -> None:
+    first = settler(store, ScriptedRail(Settled("0x1")), "first")
+    claim = await served(store)
+    await first.wait(claim.id, QUEUE, 5.0)
+    await first.stop(1.0)
+    second = settler(store, ScriptedRail(Settled("0x2")), "second")
+    claim = await served(store)
+    payment = await second.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and payment.transaction == "0x2"
+    await second.stop(1.0)
+
+
+async def test_waiting_ends_with_what_is_known(store: Store) -> None:
+    running = settler(store, ScriptedRail(Unknown()))
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 0.2)
+    assert payment is not None and payment.state is State.SETTLING
+    await running.stop(0.1)
+
+
+async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
+    from facilitator.base import Outgoing
+
+    epoch = await store.hold(QUEUE, "me", lease=0.05)
+    assert epoch is not None
+    await asyncio.sleep(0.1)
+    assert await store.hold(QUEUE, "other", lease=10.0) is not None
+    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", "pay_1")
+    assert not await StoreJournal(store, epoch).record(transaction)
+    assert await StoreJournal(store, epoch).of("pay_1") == []
