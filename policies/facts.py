@@ -31,7 +31,8 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNUSUAL = re.compile(r"[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 _UNUSUAL_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
-_STRINGS = re.compile(rb"""(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)++""", re.DOTALL)
+_STRINGS = re.compile(rb"""(?:"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"[^"\[\]{}]*+|\\?\Z))++""", re.DOTALL)
+"""Runs of strings with what stands between them but brackets; one that is not closed runs to the end."""
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
@@ -200,7 +201,8 @@ def _descend(value: object, path: Sequence[str]) -> object:
 
 def _key(name: str) -> str:
     """JSON decoders that match keys without case (Go, .NET) must not find another one."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
+    plain = name if name.isascii() else unicodedata.normalize("NFKC", name)
+    return plain.casefold().strip()
 
 
 def _scalar(value: object) -> str | Unclear:

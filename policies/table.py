@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from policies.facts import AMBIGUOUS, MISSING, RequestFacts, Unclear
 from policies.lookalike import loose
@@ -42,6 +43,10 @@ class NeedsBody:
 _COMMON = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 """What a 405 of an any-method route names: such a route refuses only OPTIONS, when it is paid."""
 
+REMEMBERED, MEMORABLE = 1024, 512
+"""Paths whose candidates are kept, and the longest such path: what strangers send must not fill memory."""
+
+Found = tuple[tuple[int, ...], tuple[int, ...]]
 Outcome = Route | NoRoute | MethodNotAllowed | NeedsBody
 
 
@@ -71,6 +76,7 @@ class RouteTable:
         self._exact = Trie((number, route.pattern) for number, route in numbered)
         self._loose = Trie(((number, route.pattern) for number, route in numbered), folded=True)
         self._any_paid = any(not route.free for route in self.routes)
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._search)
 
     def match(self, facts: RequestFacts) -> Outcome:
         """The route that takes a request, or why there is none.
@@ -87,16 +93,24 @@ class RouteTable:
 
     def priced(self, target: Target) -> bool:
         """Whether a paid route takes this path, whatever the method."""
-        return any(not self.routes[number].free for number in self._exact.find(target.segments))
+        return any(not self.routes[number].free for number in self._find(target)[0])
+
+    def _find(self, target: Target) -> Found:
+        return self._remembered(target.path) if len(target.path) <= MEMORABLE else self._search(target.path)
+
+    def _search(self, path: str) -> Found:
+        """The numbers of the routes whose pattern takes a path, exactly and loosely."""
+        exact = self._exact.find(path[1:].split("/"))
+        return tuple(exact), tuple(self._loose.find(loose(path))) if self._any_paid else ()
 
     def _match(self, facts: RequestFacts, trail: Trail) -> Outcome:
-        found = self._exact.find(facts.target.segments)
+        found, alike = self._find(facts.target)
         numbers = [number for number in found if _same_host(self.routes[number], facts, trail)]
         if _disguised(facts.method) and any(not self.routes[n].free for n in numbers):
             return self._method_not_allowed(numbers)
         outcome: Outcome = self._first(numbers, facts, trail) or self._unmatched(numbers, facts)
         if isinstance(outcome, Route):
-            if paid := self._look_alike(outcome, numbers, facts):
+            if paid := self._look_alike(outcome, numbers, alike, facts):
                 return NoRoute(f"the path is a look-alike of the paid route {paid.name}")
             _check_encoding(outcome, facts.target)
         elif isinstance(outcome, NoRoute) and facts.target.encoded:
@@ -130,11 +144,11 @@ class RouteTable:
         allowed = [self.routes[number].methods or _COMMON for number in numbers]
         return MethodNotAllowed(tuple(sorted(frozenset().union(*allowed))))
 
-    def _look_alike(self, taken: Route, exact: Sequence[int], facts: RequestFacts) -> Route | None:
+    def _look_alike(
+        self, taken: Route, exact: Sequence[int], alike: Sequence[int], facts: RequestFacts
+    ) -> Route | None:
         """The paid route a looser reading of the path leads to, unless ``taken`` comes first there too."""
-        if not self._any_paid:
-            return None
-        for number in self._loose.find(loose(facts.target.path)):
+        for number in alike:
             route = self.routes[number]
             if route is taken:
                 return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.target import BadTarget, canonical, origin_form, valid_authority
 
@@ -175,3 +177,14 @@ def test_authorities(host: str) -> None:
 def test_what_is_no_authority(host: str) -> None:
     """No userinfo, no spaces, no path, no bare IPv6."""
     assert not valid_authority(host)
+
+
+@given(st.text(alphabet="/ab.%25fFeE0;\\?#~ \u00e9", max_size=40))
+def test_canonical_is_final(raw: str) -> None:
+    """A canonical path is its own canonical form; everything else is refused, never a surprise."""
+    try:
+        target = canonical("/" + raw)
+    except BadTarget:
+        return
+    assert canonical(target.path).path == target.path
+    assert canonical(target.path).encoded == target.encoded

@@ -127,7 +127,7 @@ def test_the_example(tmp_path: Path) -> None:
     assert settings.networks["localdev"].max_fee_gwei == Decimal(50)
     assert [line.partition("gateway.yaml:")[2] for line in settings.warnings] == [
         "52:16: rails.x402.networks[0]: localdev is a test network",
-        "62:11: policies[0]: matches no file",
+        "61:12: policies[0]: matches no file",
     ]
 
 
