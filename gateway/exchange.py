@@ -174,6 +174,7 @@ class Exchange:
         reserved = await self._store.reserve(claim, lease=LEASE, max_attempts=purchase.route.max_attempts)
         if isinstance(reserved, Payment):
             return await self._outcomes.recorded(purchase, reserved)
+        self._reached(purchase, State.RESERVED)
         with self._leases.kept(reserved.lease):
             return await self._claimed(purchase, reserved)
 
@@ -249,7 +250,7 @@ class Exchange:
                 forget_at=int(forget * 1000),
             ),
         )
-        purchase.entry.state = State.RELEASED
+        self._reached(purchase, State.RELEASED)
 
     # SERVE, SETTLE and RESPOND
 
@@ -263,14 +264,20 @@ class Exchange:
                 in_flight=True,
                 answer=pack(fetched),
                 queued=True,
+                keep_lease=True,
             ),
         )
         if not recorded:
             raise in_progress()
+        self._reached(purchase, State.SERVED)
         payment = await self._settler.wait(
             lease.payment_id, purchase.credential.queue, self._bounds.settle_wait
         )
         return self._outcomes.settled(purchase, payment, fetched)
+
+    def _reached(self, purchase: Purchase, state: State) -> None:
+        purchase.entry.state = state
+        self._metrics.payments.labels(purchase.route.name, purchase.rail.name, state).inc()
 
 
 def _claim(purchase: Purchase) -> Claim:

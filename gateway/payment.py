@@ -43,6 +43,12 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 IN_FLIGHT = frozenset({State.RESERVED, State.SERVED, State.SETTLING, State.UNKNOWN})
 """States in which the payer's money is spoken for but has not moved for certain."""
 
+READY = State.SERVED
+"""A queued payment to be settled at once: who served it only waits, and lets go of its lease."""
+
+TAKEN_UP_AGAIN = frozenset({State.SETTLING, State.UNKNOWN})
+"""Queued payments to look after again once their lease has lapsed; unknown stays unknown meanwhile."""
+
 
 def allowed_from(to: State) -> frozenset[State]:
     """The states from which ``to`` may be reached."""

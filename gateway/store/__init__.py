@@ -81,7 +81,11 @@ class Store(Protocol):
         """Lengthen leases; returns the ids whose fence is still ours."""
 
     async def due(self, queue: str, *, limit: int, lease: float) -> list[Payment]:
-        """Lease queued payments whose lease has lapsed: state ``settling``, fence + 1, oldest first."""
+        """Lease queued payments, oldest first: fence + 1, and ``served`` becomes ``settling``.
+
+        Those in state ``payment.READY`` whatever their lease, those in ``payment.TAKEN_UP_AGAIN``
+        once it has lapsed.
+        """
 
     async def states(self, payment_ids: Sequence[str]) -> dict[str, State]:
         """The states of several payments in one round trip; unknown ids are left out."""

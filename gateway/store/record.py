@@ -17,9 +17,6 @@ from gateway.store import Step
 DEADLINE = 0.9
 """Seconds within which a call is acknowledged or raises StoreUnavailable."""
 
-DUE_STATES = (State.SERVED, State.SETTLING)
-"""What ``due`` may lease; everything else in a queue waits for its own holder."""
-
 FOREVER = 7_258_118_400_000
 """1 January 2200 in Unix milliseconds: whatever should be kept longer is kept always."""
 
@@ -62,6 +59,11 @@ def _quoted(text: str) -> str:
 def plain(text: str | None) -> str | None:
     """Text from elsewhere in a form every store can write (JSON may carry lone surrogates)."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def state_set(states: Iterable[State]) -> str:
+    """States as both stores search them: ``,served,settling,``."""
+    return f",{','.join(states)},"
 
 
 def milliseconds(seconds: float) -> int:

@@ -13,10 +13,9 @@ from typing import Any
 
 from facilitator.base import Outgoing
 from gateway.errors import StoreUnavailable
-from gateway.payment import Claim, Claimed, Lease, Payment, State
+from gateway.payment import READY, TAKEN_UP_AGAIN, Claim, Claimed, Lease, Payment, State
 from gateway.store import Step
 from gateway.store.record import (
-    DUE_STATES,
     LISTING_SCAN,
     PURGE_BATCH,
     PURGE_EVERY,
@@ -31,6 +30,7 @@ from gateway.store.record import (
     milliseconds,
     plain,
     read_cursor,
+    state_set,
 )
 from gateway.store.redis_link import Word
 from gateway.store.redis_session import Session
@@ -100,7 +100,7 @@ class RedisStore:
             label(lease.payment_id),
             lease.fence,
             step.to,
-            _set(step.since),
+            state_set(step.since),
             int(step.in_flight),
             int(step.keep_lease),
             "" if step.queued is None else int(step.queued),
@@ -121,7 +121,7 @@ class RedisStore:
 
     async def due(self, queue: str, *, limit: int, lease: float) -> list[Payment]:
         reply = await self._session.run(
-            "due", label(queue), limit, milliseconds(lease), _set(DUE_STATES), State.SETTLING
+            "due", label(queue), limit, milliseconds(lease), READY, State.SETTLING, state_set(TAKEN_UP_AGAIN)
         )
         return _payments(reply)
 
@@ -192,10 +192,6 @@ class RedisStore:
     async def _purge(self) -> int:
         done: int = await self._session.run("purge", self._limits.replay_window, PURGE_BATCH)
         return done
-
-
-def _set(states: Sequence[State] | frozenset[State]) -> str:
-    return f",{','.join(states)},"
 
 
 def _given(value: str | bytes | None) -> tuple[Word, Word]:

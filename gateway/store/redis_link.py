@@ -21,6 +21,9 @@ from gateway.store.redis_url import Place
 
 Word = str | bytes | int
 
+GRACE = 0.05
+"""Seconds between finding a reply late and giving up the connection."""
+
 
 class Link(asyncio.Protocol):
     """Speaks RESP2, Redis' protocol unless a client asks for another."""
@@ -33,6 +36,7 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._grace = False
         self.closed = False
 
     def send(self, *command: Word) -> asyncio.Future[Any]:
@@ -74,10 +78,14 @@ class Link(asyncio.Protocol):
         if not self._waiting:
             return
         late_at = self._waiting[0][1]
-        if late_at <= self._loop.time():
+        if late_at > self._loop.time():
+            self._timer = self._loop.call_at(late_at, self._watch)
+        elif self._grace:
             self.close()
         else:
-            self._timer = self._loop.call_at(late_at, self._watch)
+            # The loop may have been busy itself: let it read what has come in the meantime.
+            self._grace = True
+            self._timer = self._loop.call_later(GRACE, self._watch)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -92,6 +100,7 @@ class Link(asyncio.Protocol):
 
     def _answer(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
+        self._grace = False
         if future.done():
             return
         if isinstance(reply, hiredis.HiredisError):

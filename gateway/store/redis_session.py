@@ -146,7 +146,7 @@ class Session:
         try:
             async with asyncio.timeout(DEADLINE):
                 return await dial(place, self._address.tls, self._on_lost)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             reason = getattr(error, "strerror", None) or "no answer"
             raise StoreUnavailable(f"cannot reach Redis at {show(place)}: {reason}") from error
 

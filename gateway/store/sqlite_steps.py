@@ -6,10 +6,9 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from gateway.payment import Claim, Claimed, Lease, Payment, State
+from gateway.payment import READY, TAKEN_UP_AGAIN, Claim, Claimed, Lease, Payment, State
 from gateway.store import Step
 from gateway.store.record import (
-    DUE_STATES,
     LISTING_SCAN,
     PURGE_BATCH,
     Limits,
@@ -19,6 +18,7 @@ from gateway.store.record import (
     history_mark,
     label,
     plain,
+    state_set,
 )
 
 COLUMNS = (
@@ -55,10 +55,13 @@ RETURNING seq
 
 DUE = f"""
 UPDATE payment SET
-    history = history || CASE WHEN state = :to THEN '' ELSE :mark END,
-    state = :to, fence = fence + 1, updated_at = :now, leased_until = :until
+    history = history || CASE WHEN state = :ready THEN :mark ELSE '' END,
+    state = CASE WHEN state = :ready THEN :to ELSE state END,
+    fence = fence + 1, updated_at = :now, leased_until = :until
 WHERE seq IN (
-    SELECT seq FROM payment WHERE queued = :queue AND leased_until <= :now AND state IN (:served, :settling)
+    SELECT seq FROM payment
+    WHERE queued = :queue
+        AND (state = :ready OR (leased_until <= :now AND instr(:again, ',' || state || ',')))
     ORDER BY queue_seq LIMIT :limit)
 RETURNING queue_seq, {COLUMNS}
 """
@@ -150,7 +153,7 @@ def advance(db: sqlite3.Connection, lease: Lease, step: Step, limits: Limits) ->
     values = {
         "id": label(lease.payment_id),
         "fence": lease.fence,
-        "since": "," + ",".join(step.since) + ",",
+        "since": state_set(step.since),
         "to": step.to,
         "mark": history_mark(step.to, now),
         "now": now,
@@ -204,7 +207,6 @@ def renew(db: sqlite3.Connection, leases: Sequence[Lease], lease: int) -> frozen
 
 def due(db: sqlite3.Connection, queue: str, limit: int, lease: int) -> list[Payment]:
     now = clock()
-    served, settling = DUE_STATES
     values = {
         "queue": label(queue),
         "limit": limit,
@@ -212,8 +214,8 @@ def due(db: sqlite3.Connection, queue: str, limit: int, lease: int) -> list[Paym
         "until": now + lease,
         "to": State.SETTLING,
         "mark": history_mark(State.SETTLING, now),
-        "served": served,
-        "settling": settling,
+        "ready": READY,
+        "again": state_set(TAKEN_UP_AGAIN),
     }
     rows = sorted(db.execute(DUE, values).fetchall())
     return [Row(*row[1:]).payment(now) for row in rows]

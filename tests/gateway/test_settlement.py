@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from kit.stores import claimed, make_claim, step
 from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
 from gateway.leases import Leases
 from gateway.observe import Metrics
-from gateway.payment import Claim, Payment, State
+from gateway.payment import Claim, Lease, Payment, State
 from gateway.settlement import Settler, StoreJournal
-from gateway.store import Store
+from gateway.store import Step, Store
 from gateway.store.connect import open_store
 
 QUEUE = "eip155:84532:0xsender"
@@ -60,8 +61,8 @@ def settler(store: Store, rail: ScriptedRail, owner: str = "me") -> Settler:
     return made
 
 
-async def served(store: Store) -> Claim:
-    claim = make_claim(queue=QUEUE)
+async def served(store: Store, **changes: object) -> Claim:
+    claim = make_claim(queue=QUEUE, **changes)
     mine = await claimed(store, claim)
     assert await store.advance(mine.lease, step(State.SERVED, answer=b"goods", queued=True))
     return claim
@@ -153,3 +154,22 @@ async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
     transaction = Outgoing(QUEUE, 0, "0x1", b"raw", "pay_1")
     assert not await StoreJournal(store, epoch).record(transaction)
     assert await StoreJournal(store, epoch).of("pay_1") == []
+
+
+async def test_a_tombstone_outlives_the_authorization(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """seq-replay-after-ttl: while the authorization is good, its payment is remembered."""
+    steps: list[Step] = []
+    advance = store.advance
+
+    async def watched(lease: Lease, taken: Step) -> bool:
+        steps.append(taken)
+        return await advance(lease, taken)
+
+    monkeypatch.setattr(store, "advance", watched)
+    for expires_at in (1, 2_000_000_000, 2**256 - 1):
+        running = settler(store, ScriptedRail(Settled("0xabc")))
+        claim = await served(store, expires_at=expires_at)
+        await running.wait(claim.id, QUEUE, 5.0)
+        kept_until = steps[-1].forget_at
+        assert kept_until is not None and kept_until >= max(expires_at, time.time() + 59) * 1000
+        await running.stop(1.0)

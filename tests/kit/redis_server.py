@@ -88,7 +88,7 @@ class RedisServer:
     def command(self, *words: str) -> bytes:
         """One command on a connection of its own; the raw reply, as far as it came in one piece."""
         with socket.socket(socket.AF_INET if self._port else socket.AF_UNIX) as connection:
-            connection.settimeout(1)
+            connection.settimeout(5)
             connection.connect(("127.0.0.1", self._port) if self._port else str(self._socket))
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
@@ -96,19 +96,15 @@ class RedisServer:
 
     def kill(self) -> None:
         """kill -9."""
-        self._end(signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
 
     def stop(self) -> None:
         """End it and remove what it kept."""
-        self._end(signal.SIGTERM)
+        self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-            self._process.wait(PATIENCE)
-            self._process = None
 
     def pause(self) -> None:
         """It accepts connections (the kernel does) and answers nothing."""

@@ -132,11 +132,14 @@ class Model:
         return record is not None and record.fence == fence
 
     def due(self, queue: str, limit: int, leased: bool) -> list[str]:
-        settleable = (State.SERVED, State.SETTLING)
-        waiting = (self.records[key] for key in self.queue)
-        ready = [one for one in waiting if one.queued == queue and not one.leased and one.state in settleable]
+        again = (State.SETTLING, State.UNKNOWN)
+        waiting = [self.records[key] for key in self.queue if self.records[key].queued == queue]
+        ready = [
+            one for one in waiting if one.state is State.SERVED or (one.state in again and not one.leased)
+        ]
         for record in ready[:limit]:
-            record.enter(State.SETTLING)
+            if record.state is State.SERVED:
+                record.enter(State.SETTLING)
             record.fence = self._next_fence()
             record.leased = leased
         return [record.claim.id for record in ready[:limit]]

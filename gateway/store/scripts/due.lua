@@ -1,9 +1,16 @@
 local queue, limit, lease = key('queue', ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local since, to = ARGV[4], ARGV[5]
+local ready, to, again = ARGV[4], ARGV[5], ARGV[6]
 local PAGE = 100
 
+local function is_due(payment)
+  return payment.state == ready or (payment.leased_until <= NOW and one_of(again, payment.state))
+end
+
 local function take(id, payment)
-  transit(id, payment, to)
+  if payment.state == ready then
+    transit(id, payment, to)
+  end
+  payment.updated_at = NOW
   payment.fence = payment.fence + 1
   payment.leased_until = NOW + lease
   save(id, payment)
@@ -17,7 +24,7 @@ while #taken < limit do
     local payment = load(id)
     if not payment then
       table.insert(lost, id)
-    elseif #taken < limit and payment.leased_until <= NOW and one_of(since, payment.state) then
+    elseif #taken < limit and is_due(payment) then
       table.insert(taken, take(id, payment))
     end
   end

@@ -26,7 +26,7 @@ end
 if payment.route ~= route then
   redis.call('ZREM', key('route', payment.route), id)
 end
---drop_answer(id, payment)
+drop_answer(id, payment)
 
 payment.fence = payment.fence + 1
 payment.attempts = payment.attempts + 1

@@ -234,7 +234,7 @@ def test_both_stores_follow_the_model(redis: RedisServer) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
