@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, WithJsonSchema
 
+from gateway.errors import StoreUnfit
 from gateway.settings.expand import Expanded
 from policies.target import BadTarget, canonical, split_authority
 
@@ -23,6 +24,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)\Z")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\Z")
+_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "unix")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 
 
@@ -130,12 +132,19 @@ def parse_store_url(value: object) -> str:
         raise ValueError("must be `embedded` or a Redis URL")
     if value == "embedded":
         return value
-    scheme, colon, rest = value.partition("://")
-    if colon and scheme == "unix" and rest.startswith("/"):
-        return value
-    if colon and scheme in ("redis", "rediss") and rest and not rest.startswith("/"):
-        return value
-    raise ValueError("must be `embedded`, or start with `redis://`, `rediss://` or `unix:///`")
+    scheme, _, rest = value.partition("://")
+    if scheme not in _REDIS_SCHEMES or not rest or rest.startswith("/") != (scheme == "unix"):
+        raise ValueError(
+            "must be `embedded`, `redis://`, `rediss://`, `redis+sentinel://` or `unix:///`, with a place"
+        )
+    # redis-py takes a while to import, and most gateways keep their payments themselves.
+    from gateway.store.redis_url import parse
+
+    try:
+        parse(value)
+    except StoreUnfit as error:
+        raise ValueError(str(error).removeprefix("store.url ")) from error
+    return value
 
 
 def parse_eth_address(value: object) -> str:

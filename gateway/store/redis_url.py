@@ -13,6 +13,8 @@ import ssl
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from redis.asyncio.connection import parse_url
+
 from gateway.errors import StoreUnfit
 
 Place = tuple[str, int] | str
@@ -69,7 +71,9 @@ def parse(url: str) -> Address:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         _check(parts, options)
-        return _address(parts, options)
+        return (
+            _sentinels(parts, options) if parts.scheme == "redis+sentinel" else _server(url, parts, options)
+        )
     except ValueError as error:
         raise StoreUnfit("store.url cannot be read: wrong port, database number or brackets") from error
 
@@ -82,20 +86,28 @@ def _check(parts: SplitResult, options: dict[str, str]) -> None:
         raise StoreUnfit(f"store.url has an unknown option: {', '.join(sorted(unknown))}")
 
 
-def _address(parts: SplitResult, options: dict[str, str]) -> Address:
+def _server(url: str, parts: SplitResult, options: dict[str, str]) -> Address:
+    """As redis-py reads it, which takes a database it cannot read for the first one."""
+    if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
+        raise ValueError("not a database number")
+    found = parse_url(url)
+    place: Place = (
+        found["path"] if parts.scheme == "unix" else (found.get("host", "localhost"), found.get("port", 6379))
+    )
+    login = Login(found.get("username"), found.get("password"))
+    tls = _tls(options) if parts.scheme == "rediss" else None
+    return Address((place,), login, found.get("db", 0), tls=tls)
+
+
+def _sentinels(parts: SplitResult, options: dict[str, str]) -> Address:
+    """redis-py knows no URL for these."""
     userinfo, _, hosts = parts.netloc.rpartition("@")
     login = _login(userinfo)
-    if parts.scheme == "unix":
-        return Address((unquote(parts.path),), login, _database(options.get("db")))
     path = [unquote(part) for part in parts.path.split("/") if part]
-    if parts.scheme != "redis+sentinel":
-        database = _database(path[0] if path else options.get("db"))
-        tls = _tls(options) if parts.scheme == "rediss" else None
-        return Address((_place(hosts, 6379),), login, database, tls=tls)
     if not path:
         raise StoreUnfit("store.url names no service: redis+sentinel://host:26379/SERVICE/0")
     return Address(
-        tuple(_place(host, 26379) for host in hosts.split(",")),
+        tuple(_place(host) for host in hosts.split(",")),
         login,
         _database(path[1] if len(path) > 1 else options.get("db")),
         service=path[0],
@@ -112,9 +124,9 @@ def _database(text: str | None) -> int:
     return int(text) if text else 0
 
 
-def _place(host: str, port: int) -> Place:
+def _place(host: str) -> Place:
     one = urlsplit(f"//{host}")
-    return (one.hostname or "localhost", one.port or port)
+    return (one.hostname or "localhost", one.port or 26379)
 
 
 def _tls(options: dict[str, str]) -> ssl.SSLContext:

@@ -42,6 +42,7 @@ GOOD: list[tuple[Callable[[object], object], object, object]] = [
     (parse_store_url, "redis://h:6379/0", "redis://h:6379/0"),
     (parse_store_url, "rediss://u:p@h", "rediss://u:p@h"),
     (parse_store_url, "unix:///run/redis.sock", "unix:///run/redis.sock"),
+    (parse_store_url, "redis+sentinel://a,b:26380/main", "redis+sentinel://a,b:26380/main"),
     (parse_eth_address, "0x" + "aB" * 20, "0x" + "aB" * 20),
     (parse_gwei, 50, Decimal(50)),
     (parse_gwei, "0.005", Decimal("0.005")),
@@ -64,7 +65,20 @@ BAD: list[tuple[Callable[[object], object], list[object]]] = [
         ["http://a/../b", "http://a//b", "http://a/%2F", "http://a/%61", "http://é", "http://a:0", 1],
     ),
     (parse_rpc_url, ["ws://a", "a", "http://u:p@a", "http://a#b", "http://", "http://a b", None]),
-    (parse_store_url, ["", "sqlite://a", "redis://", "redis:///0", "unix://a", "redis+sentinel://a", 1]),
+    (
+        parse_store_url,
+        [
+            "",
+            "sqlite://a",
+            "redis://",
+            "redis:///0",
+            "unix://a",
+            "redis+sentinel://a",
+            "redis://h:port",
+            "redis://h/x",
+            1,
+        ],
+    ),
     (parse_eth_address, ["0x12", "0X" + "a" * 40, "a" * 40, "0x" + "g" * 40, 0, "0x" + "a" * 41]),
     (parse_network_range, ["10.0.0.1/8", "a", 10, "::1/129"]),
     (parse_gwei, [0, -1, "0", "1e3", True, None, "x"]),
@@ -80,7 +94,7 @@ def test_good(parse: Callable[[object], object], value: object, parsed: object) 
 @pytest.mark.parametrize(("parse", "value"), [(parse, value) for parse, values in BAD for value in values])
 def test_bad(parse: Callable[[object], object], value: object) -> None:
     """Everything else; the value is not repeated, it may be a secret."""
-    with pytest.raises(ValueError, match=r"must|has a") as caught:
+    with pytest.raises(ValueError, match=r"must|has a|names no service|cannot be read") as caught:
         parse(value)
     assert len(str(value)) < 9 or str(value) not in str(caught.value)
 

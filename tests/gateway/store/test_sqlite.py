@@ -157,6 +157,22 @@ async def test_what_was_refused_for_a_lock_does_not_happen_later(store: Store, f
     assert await store.find(claim.id) is None
 
 
+async def test_what_waited_too_long_does_not_happen_later(store: Store) -> None:
+    worker = store._writer  # type: ignore[attr-defined]
+    slow = asyncio.create_task(worker.call(lambda db: time.sleep(1.1)))
+    await asyncio.sleep(0.05)
+    claim = make_claim()
+    await asyncio.gather(refused_in_time(store), in_vain(store.reserve(claim, lease=10, max_attempts=1)))
+    await in_vain(slow)
+    await claimed(store, make_claim())
+    assert await store.find(claim.id) is None
+
+
+async def in_vain(call: Awaitable[object]) -> None:
+    with pytest.raises(StoreUnavailable):
+        await call
+
+
 async def test_a_full_disk(store: Store) -> None:
     claim = make_claim()
     await settle(store, claim)
