@@ -3,7 +3,8 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/tollway
 COPY requirements.lock ./
-RUN /opt/tollway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+# Wheels only: there is no compiler here, and a build would not be what the hashes name.
+RUN /opt/tollway/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY policies policies

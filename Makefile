@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types fmt schema clean
+.PHONY: help demo test lint fmt schema lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,17 @@ fmt: $(VENV)/dev.stamp  ## Format the code
 
 schema: $(VENV)/base.stamp  ## Write config/gateway.schema.json anew
 	$(BIN)/python -m gateway.schema > config/gateway.schema.json
+
+# The image runs this Python: wheels are pinned by hash for every platform, markers are resolved for it.
+lock: pyproject.toml  ## Write requirements.lock anew, with the newest versions pyproject.toml allows
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' \
+	  || { echo 'the image runs Python 3.13; say where it is: make lock PYTHON=python3.13' >&2; exit 1; }
+	@rm -rf .tools/lock && $(PYTHON) -m venv .tools/lock
+	@.tools/lock/bin/pip install -q --disable-pip-version-check 'pip-tools>=7.6,<8'
+	@.tools/lock/bin/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+	  --no-emit-find-links --strip-extras --no-annotate --no-header --output-file .tools/lock/pinned pyproject.toml
+	@{ sed -n '/^#/!q;p' requirements.lock; cat .tools/lock/pinned; } > .tools/lock/whole
+	@mv .tools/lock/whole requirements.lock
 
 clean:  ## Remove what make installed
 	rm -rf $(VENV) .tools

@@ -24,7 +24,7 @@ from gateway.budget import Budget, Hold
 from gateway.errors import ClientError, Problem, Unavailable
 from gateway.forward import Fetched, Forwarder
 from gateway.leases import LEASE, Leases
-from gateway.observe import Metrics
+from gateway.observe import Metrics, log
 from gateway.outcomes import Outcomes, Purchase, in_progress
 from gateway.payment import Claim, Claimed, Lease, Payment, State, allowed_from, request_digest
 from gateway.pricing import Pricing
@@ -204,7 +204,11 @@ class Exchange:
         try:
             verdict = await purchase.rail.verify(purchase.credential, others, purchase.quote.work)
         except VerificationUnavailable as error:
-            raise Unavailable("verification_unavailable", str(error)) from error
+            # The reason may name an RPC provider: it is for the operator.
+            log.warning("verification", network=purchase.credential.network, reason=str(error))
+            raise Unavailable(
+                "verification_unavailable", "the payment cannot be verified right now; try again"
+            ) from error
         finally:
             self._metrics.verify_seconds.labels(purchase.rail.name).observe(time.monotonic() - started)
         return verdict if isinstance(verdict, Refused) else None

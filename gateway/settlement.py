@@ -134,14 +134,16 @@ class Settler:
             ready.set_result(payment)
 
     async def _serve(self, rail: Rail, queue: str) -> None:
+        said: object = None
         while True:
             try:
                 epoch = await self._store.hold(queue, self._owner, lease=LEASE)
                 if epoch is not None:
-                    log.info("sender", queue=queue, epoch=epoch)
                     await self._send(rail, queue, epoch)
             except (StoreUnavailable, VerificationUnavailable) as error:
-                log.warning("sender", queue=queue, reason=str(error))
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("sender", queue=queue, reason=said)
                 await asyncio.sleep(LEASE / 4)
             await asyncio.sleep(PAUSE)
 
@@ -149,6 +151,7 @@ class Settler:
         """Settle what is due until the lease is lost."""
         journal = StoreJournal(self._store, epoch)
         await rail.resume(queue, journal)
+        log.info("sender", queue=queue, epoch=epoch)
         held_at = time.monotonic()
         while True:
             if time.monotonic() - held_at > RENEW:
@@ -223,7 +226,7 @@ class Settler:
 
 def _concluded(payment: Payment, outcome: Settlement) -> Payment:
     if isinstance(outcome, Settled):
-        return replace(payment, state=State.SETTLED, transaction=outcome.transaction)
+        return replace(payment, state=State.SETTLED, transaction=outcome.transaction, reason="")
     if isinstance(outcome, Refused):
         return replace(payment, state=State.REFUSED, reason=outcome.reason)
     return replace(payment, state=State.UNKNOWN, transaction=outcome.transaction, reason=outcome.reason)
