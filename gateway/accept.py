@@ -21,8 +21,21 @@ from gateway.errors import ClientError
 from gateway.headers import Field, values
 from policies.target import BadTarget, Target, canonical, origin_form, valid_authority
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 _NEVER = frozenset({"TRACE", "CONNECT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Where a request came from, as the upstream is told (``X-Forwarded-*``)."""
+
+    chain: str
+    """The peer, behind whatever a trusted peer says was before it."""
+    scheme: str
+    host: str
+    trusted: bool
+    """Whether the peer's own ``X-Forwarded-*`` fields are believed."""
 
 
 @dataclass(slots=True)
@@ -34,10 +47,7 @@ class Incoming:
     target: Target
     host: str
     fields: Sequence[Field]
-    client: str
-    """The client's address, as trusted proxies tell it."""
-    forwarded_for: str
-    scheme: str
+    forwarded: Forwarded
     id: str
 
     @property
@@ -50,7 +60,7 @@ class Incoming:
 
     @property
     def query(self) -> str | None:
-        return self.target.query or None
+        return self.target.query
 
     @property
     def has_body(self) -> bool:
@@ -73,18 +83,9 @@ class Acceptor:
             raise ClientError("method_not_allowed", f"{request.method} is not served here", status=405)
         self._check_loop(fields)
         target = _target(request, host)
-        peer = request.remote or ""
-        client, chain = self._client(peer, fields)
+        _check_text(fields)
         return Incoming(
-            request,
-            request.method,
-            target,
-            host,
-            fields,
-            client,
-            chain,
-            self._scheme(peer, fields),
-            request_id,
+            request, request.method, target, host, fields, self._forwarded(request, host, fields), request_id
         )
 
     def _check_loop(self, fields: Sequence[Field]) -> None:
@@ -94,33 +95,42 @@ class Acceptor:
                     "loop_detected", "this request already came through this gateway", status=508
                 )
 
-    def _believes(self, peer: str) -> bool:
-        if not self._trusted:
-            return False
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
+    def _forwarded(self, request: web.BaseRequest, host: str, fields: Sequence[Field]) -> Forwarded:
+        peer = _address(request.remote or "")
+        if not self._trusts(peer):
+            return Forwarded(str(peer or ""), "http", host, trusted=False)
+        before = [part.strip() for value in values(fields, b"x-forwarded-for") for part in value.split(b",")]
+        chain = [part.decode() for part in before if part]
+        scheme = _only(values(fields, b"x-forwarded-proto"))
+        return Forwarded(
+            ", ".join([*chain, str(peer)]),
+            scheme.lower() if scheme.lower() in ("http", "https") else "http",
+            _only(values(fields, b"x-forwarded-host")) or host,
+            trusted=True,
+        )
 
-    def _client(self, peer: str, fields: Sequence[Field]) -> tuple[str, str]:
-        """The client's address and the X-Forwarded-For to send on."""
-        if not self._believes(peer):
-            return peer, peer
-        chain = [
-            part.strip()
-            for part in b",".join(values(fields, b"x-forwarded-for")).decode("latin-1").split(",")
-        ]
-        chain = [part for part in chain if part]
-        client = next((part for part in reversed(chain) if not self._believes(part)), peer)
-        return client, ", ".join([*chain, peer])
+    def _trusts(self, peer: Address | None) -> bool:
+        return peer is not None and any(peer in network for network in self._trusted)
 
-    def _scheme(self, peer: str, fields: Sequence[Field]) -> str:
-        if self._believes(peer):
-            told = values(fields, b"x-forwarded-proto")
-            if len(told) == 1 and told[0].lower() in (b"http", b"https"):
-                return told[0].decode().lower()
-        return "http"
+
+def _address(peer: str) -> Address | None:
+    """The peer's address; an IPv4 client of an IPv6 socket is an IPv4 client."""
+    if not peer:
+        return None
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _only(found: Sequence[bytes]) -> str:
+    return found[0].decode() if len(found) == 1 else ""
+
+
+def _check_text(fields: Sequence[Field]) -> None:
+    """Refuse what the HTTP client cannot send on: it would leave such bytes out without a word."""
+    try:
+        b"\n".join(value for _, value in fields).decode()
+    except UnicodeDecodeError as error:
+        raise ClientError("bad_request", "header values must be UTF-8") from error
 
 
 def _host(request: web.BaseRequest, fields: Sequence[Field]) -> str:
@@ -196,5 +206,6 @@ def _too_large(limit: int) -> ClientError:
 def invite_body(incoming: Incoming) -> None:
     """Say ``100 Continue`` to a client that waits for it: only once its body is wanted."""
     request = incoming.raw
-    if "Expect" in request.headers and incoming.has_body and request.transport is not None:
+    waits = "Expect" in request.headers and incoming.has_body and request.version >= (1, 1)
+    if waits and request.transport is not None:
         request.transport.write(CONTINUE)

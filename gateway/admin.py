@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import StoreUnavailable
+from gateway.errors import ClientError, Problem
 from gateway.observe import CONTENT_TYPE, Metrics
 from gateway.payment import Payment, State
 from gateway.store import Store
 
 _OPEN = frozenset({"/livez", "/readyz"})
+_PAGE = "50"
 _MAX_PAGE = 500
 
 
@@ -59,16 +61,26 @@ class Admin:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if self._token is not None and request.path not in _OPEN and not self._allowed(request):
-            return _json({"code": "unauthorized"}, 401, {"WWW-Authenticate": "Bearer"})
         try:
+            if request.path not in _OPEN:
+                self._authorize(request)
             return await handler(request)
-        except StoreUnavailable as error:
-            return _json({"code": error.code, "detail": error.detail}, 503)
+        except Problem as problem:
+            return _problem(problem)
+        except web.HTTPException as error:
+            return _problem(_of_the_router(error))
 
-    def _allowed(self, request: web.Request) -> bool:
-        presented = request.headers.get("Authorization", "").encode()
-        return hmac.compare_digest(presented, f"Bearer {self._token}".encode())
+    def _authorize(self, request: web.Request) -> None:
+        if self._token is None:
+            return
+        presented = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(presented, f"Bearer {self._token}".encode()):
+            raise ClientError(
+                "unauthorized",
+                "give server.admin_token as a bearer token",
+                status=401,
+                headers=[("WWW-Authenticate", "Bearer")],
+            )
 
     async def _livez(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -88,22 +100,19 @@ class Admin:
         return _json({"routes": self._routes()})
 
     async def _payments(self, request: web.Request) -> web.Response:
-        wanted = request.query.get("state")
-        limit = request.query.get("limit", "50")
-        if (wanted and wanted not in list(State)) or not limit.isascii() or not limit.isdigit():
-            return _json({"code": "bad_query", "states": [*State]}, 400)
+        asked = _query(request)
         payments, cursor = await self._store.listing(
-            state=State(wanted) if wanted else None,
-            route=request.query.get("route"),
-            limit=min(max(int(limit[:6]), 1), _MAX_PAGE),
-            cursor=request.query.get("cursor"),
+            state=_state(asked.get("state")),
+            route=asked.get("route"),
+            limit=_limit(asked.get("limit", _PAGE)),
+            cursor=asked.get("cursor"),
         )
         return _json({"payments": [_told(payment) for payment in payments], "cursor": cursor})
 
     async def _payment(self, request: web.Request) -> web.Response:
         payment = await self._store.find(request.match_info["id"])
         if payment is None:
-            return _json({"code": "not_found"}, 404)
+            raise ClientError("no_payment", "no payment of that id is recorded", status=404)
         transitions = [{"state": state, "at_ms": at} for state, at in payment.history]
         return _json(_told(payment) | {"transitions": transitions})
 
@@ -126,7 +135,43 @@ def _told(payment: Payment) -> dict[str, Any]:
     }
 
 
-def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def _query(request: web.Request) -> dict[str, str]:
+    """The query of a listing; a typo must not answer another question."""
+    unknown = set(request.query) - {"state", "route", "limit", "cursor"}
+    if unknown or len(request.query) != len(set(request.query)):
+        raise ClientError("bad_query", "known here, each once: state, route, limit, cursor")
+    return dict(request.query)
+
+
+def _state(name: str | None) -> State | None:
+    if name is not None and name not in list(State):
+        raise ClientError("bad_query", f"state is one of {', '.join(State)}")
+    return None if name is None else State(name)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= _MAX_PAGE):
+        raise ClientError("bad_query", f"limit is a number from 1 to {_MAX_PAGE}")
+    return int(text)
+
+
+def _of_the_router(error: web.HTTPException) -> Problem:
+    headers = [(name, value) for name, value in error.headers.items() if name == "Allow"]
+    return ClientError("no_route", "not served here", status=error.status, headers=headers)
+
+
+def _problem(problem: Problem) -> web.Response:
+    request_id = secrets.token_hex(10)
+    headers = {"X-Request-Id": request_id, **dict(problem.headers)}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
     return web.Response(
-        body=orjson.dumps(body) + b"\n", status=status, content_type="application/json", headers=headers
+        body=problem.body(request_id),
+        status=problem.status,
+        content_type="application/problem+json",
+        headers=headers,
     )
+
+
+def _json(body: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body) + b"\n", status=status, content_type="application/json")

@@ -52,7 +52,7 @@ class Answer:
         body = self.body if has_body(request.method, self.status) else b""
         head = Head(self.status, self.fields, self._framing(request.method))
         self.keep_alive = self.keep_alive and stays_open(request)
-        await send(request, head.encode(request, self.keep_alive) + body)
+        await send(request, head.encode(request, self.keep_alive), body)
 
     async def write_eof(self) -> None:
         """Nothing is left: ``prepare`` wrote the whole answer."""
@@ -60,8 +60,12 @@ class Answer:
     def _framing(self, method: str) -> Field | None:
         if self.status in _BODILESS:
             return None
-        length = self.length if method == "HEAD" else len(self.body)
-        return None if length is None else (b"Content-Length", str(length).encode())
+        length = len(self.body)
+        if method == "HEAD":
+            length = self.length or length
+            if not length:
+                return None
+        return (b"Content-Length", str(length).encode())
 
 
 class Written:
@@ -108,14 +112,17 @@ class Head:
 def stays_open(request: web.BaseRequest) -> bool:
     """Whether the client's connection can carry another request after this one.
 
-    Not while a body is still coming, nor where ``Expect`` leaves open whether one will.
+    Not while a body is still coming, nor where ``Expect`` leaves open whether one will, nor after
+    an upgrade that aiohttp does not know: it drops what it has read beyond such a request.
     """
     payload = request._payload
     arrived = payload.at_eof() if "Expect" in request.headers else payload.is_eof()
-    return arrived and request.keep_alive and not getattr(request.protocol, "last_answer", False)
+    if request._message.upgrade and request.headers.get("Upgrade", "").lower() != "websocket":
+        return False
+    return arrived and request.keep_alive and not getattr(request.protocol, "ending", False)
 
 
-async def send(request: web.BaseRequest, data: bytes) -> None:
+async def send(request: web.BaseRequest, *parts: bytes) -> None:
     """Write to the client and wait while its buffer is full; ConnectionResetError when it is gone.
 
     A client that takes nothing for ``SEND_TIMEOUT`` seconds is gone, too: it would hold our memory.
@@ -123,12 +130,16 @@ async def send(request: web.BaseRequest, data: bytes) -> None:
     transport, protocol = request.transport, request.protocol
     if transport is None or protocol is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
-    transport.write(data)
-    if not protocol.writing_paused:
-        return
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            await protocol._drain_helper()
-    except TimeoutError:
-        transport.abort()
-        raise ConnectionResetError("the client does not read") from None
+    transport.writelines(parts)
+    while protocol.writing_paused:
+        waiting = transport.get_write_buffer_size()
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await protocol._drain_helper()
+        except TimeoutError:
+            if transport.get_write_buffer_size() >= waiting:
+                transport.abort()
+                raise ConnectionResetError("the client does not read") from None
+        except ConnectionError as error:
+            # Its traceback and the future it came from hold each other, and with them the body.
+            raise ConnectionResetError("the client is gone") from error.with_traceback(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -19,10 +20,10 @@ from facilitator.rpc import open_session
 from gateway import __version__
 from gateway.accept import Acceptor
 from gateway.admin import Admin, Readiness
-from gateway.answers import Answer, Written
 from gateway.budget import Budget
 from gateway.chainwatch import ChainWatch
 from gateway.check import route_rows
+from gateway.drain import drain
 from gateway.errors import ConfigError
 from gateway.exchange import Bounds, Exchange
 from gateway.forward import Forwarder
@@ -33,8 +34,9 @@ from gateway.pricing import Pricing
 from gateway.rails.base import Rail
 from gateway.rails.x402 import X402Rail
 from gateway.relay import Relay
+from gateway.reloading import reloaded
 from gateway.render import Renderer
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 from gateway.settlement import Settler
 from gateway.store.connect import store_of
 from gateway.watch import StoreWatch
@@ -51,23 +53,24 @@ class Worker:
         self._path = path
         self._number = number
         self._metrics = Metrics(__version__)
-        self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._stop = asyncio.Event()
 
-    async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
-        """Serve on a bound socket until :meth:`stop`; then drain. StoreUnfit refuses to start."""
+    async def run(
+        self, listening: socket.socket, admin: socket.socket | None, ready: Callable[[], None]
+    ) -> None:
+        """Serve on bound sockets until :meth:`stop`; then drain. StoreUnfit refuses to start."""
         async with AsyncExitStack() as stack:
             await self._build(stack)
             server = await self._listen(listening)
             stack.push_async_callback(self._close_server, server)
-            await self._admin(stack)
-            self._settler.start()
+            if admin is not None:
+                await self._admin(stack, admin)
+            for task in self._settler.start():
+                task.add_done_callback(self._died)
             self._readiness.phase = "ready"
             ready()
             await self._stop.wait()
-            await self._drain(server)
+            await self._drain(server, listening)
 
     def stop(self) -> None:
         """Begin to drain."""
@@ -76,21 +79,17 @@ class Worker:
     def reload(self) -> None:
         """Read the configuration again; an invalid one changes nothing and is logged."""
         try:
-            settings = load(self._path, os.environ)
+            settings, waiting = reloaded(self._settings, self._path, os.environ)
         except ConfigError as error:
             self._metrics.reloads.labels("refused").inc()
             log.error("reload", result="refused", problems=list(error.problems))
             return
-        timeouts = {name: upstream.timeout for name, upstream in settings.upstreams.items()}
-        self._pricing.replace(settings.table, timeouts)
+        self._settings = settings
+        self._pricing.replace(settings.table, _timeouts(settings))
         self._forwarder.replace(settings.upstreams)
-        restart = [
-            name
-            for name in ("server", "store", "rails")
-            if getattr(settings, name) != getattr(self._settings, name)
-        ]
         self._metrics.reloads.labels("applied").inc()
-        log.info("reload", result="applied", routes=len(settings.table.routes), needs_restart=restart or None)
+        routes = len(settings.table.routes)
+        log.info("reload", result="applied", routes=routes, needs_restart=waiting or None)
 
     async def _build(self, stack: AsyncExitStack) -> None:
         settings, server = self._settings, self._settings.server
@@ -101,7 +100,8 @@ class Worker:
         self._session = await stack.enter_async_context(open_session())
         rails = self._rails(stack)
         self._leases = Leases(self._store)
-        owner = f"{socket.gethostname()}:{server.listen[1]}:{self._number}:{os.getpid()}"
+        # Never the same twice: a container's name and pid return, and its forerunner may still run.
+        owner = f"{socket.gethostname()}:{server.listen[1]}:{self._number}:{secrets.token_hex(8)}"
         self._settler = Settler(
             self._store,
             self._leases,
@@ -111,8 +111,7 @@ class Worker:
             metrics=self._metrics,
         )
         pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
-        timeouts = {name: upstream.timeout for name, upstream in settings.upstreams.items()}
-        self._pricing = Pricing(settings.table, timeouts, server.public_url, self._max_timeout())
+        self._pricing = Pricing(settings.table, _timeouts(settings), server.public_url, self._max_timeout())
         self._forwarder = Forwarder(settings.upstreams, pseudonym, server.max_response_body)
         await self._forwarder.open()
         stack.push_async_callback(self._forwarder.close)
@@ -127,7 +126,7 @@ class Worker:
             settler=self._settler,
             forwarder=self._forwarder,
             relay=Relay(self._forwarder, server.max_request_body, server.body_timeout),
-            budget=Budget(server.max_buffered),
+            budget=Budget(server.max_buffered // server.workers),
             renderer=self._renderer,
             metrics=self._metrics,
             bounds=self._bounds(),
@@ -197,47 +196,35 @@ class Worker:
     async def _listen(self, listening: socket.socket) -> asyncio.Server:
         server = self._settings.server
         limits = Limits(server.header_timeout, server.keepalive_timeout, server.max_connections)
-        self._listener = Listener(self._counted, self._renderer.unparsed, limits)
+        self._listener = Listener(self._exchange, self._renderer.unparsed, limits)
         return await asyncio.get_running_loop().create_server(self._listener, sock=listening)
 
-    async def _counted(self, request: web.BaseRequest) -> Answer | Written:
-        self._active += 1
-        self._idle.clear()
-        try:
-            return await self._exchange(request)
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
-
-    async def _admin(self, stack: AsyncExitStack) -> None:
-        server = self._settings.server
-        if self._number or server.admin is None:
-            return
-        token = server.admin_token.get_secret_value() if server.admin_token else None
+    async def _admin(self, stack: AsyncExitStack, listening: socket.socket) -> None:
+        secret = self._settings.server.admin_token
+        token = secret.get_secret_value() if secret else None
         admin = Admin(self._store, self._metrics, self._readiness, self._route_rows, token)
-        runner = web.AppRunner(admin.application(), access_log=None)
+        runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, *server.admin).start()
+        await web.SockSite(runner, listening).start()
 
     def _route_rows(self) -> list[dict[str, Any]]:
         return route_rows(self._settings)
 
-    async def _drain(self, server: asyncio.Server) -> None:
+    async def _drain(self, server: asyncio.Server, listening: socket.socket) -> None:
         """Accept no more; finish requests and settlements within ``drain_timeout``."""
         self._readiness.phase = "draining"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.server.drain_timeout
-        server.close()
-        self._listener.retire()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("drain", unfinished=self._active)
+        unfinished = await drain(server, listening, self._listener, deadline)
+        if unfinished:
+            log.warning("drain", unfinished=unfinished)
         await self._settler.stop(max(0.0, deadline - loop.time()))
 
     async def _close_server(self, server: asyncio.Server) -> None:
         server.close()
         await self._listener.shutdown(timeout=1.0)
+
+
+def _timeouts(settings: Settings) -> dict[str, float]:
+    return {name: upstream.timeout for name, upstream in settings.upstreams.items()}

@@ -12,6 +12,8 @@ from facilitator.token_facts import native_balance
 from gateway.observe import Metrics, log
 
 INTERVAL = 15.0
+RETRY = 2.0
+"""Seconds between looks while a chain is down: its return should show at once."""
 
 
 class ChainWatch:
@@ -32,7 +34,7 @@ class ChainWatch:
         while True:
             for facilitator, chain in self._watched:
                 await self._look(facilitator, chain)
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(INTERVAL if all(self.up.values()) else RETRY)
 
     async def _look(self, facilitator: LocalFacilitator, chain: Chain) -> None:
         keys = [

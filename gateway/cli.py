@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -74,6 +73,8 @@ def check(config: str, online: bool, as_json: bool) -> None:
     rows = route_rows(settings)
     problems: list[str] = []
     if online:
+        import asyncio
+
         from gateway.online import findings
 
         problems = asyncio.run(findings(settings))
@@ -120,19 +121,20 @@ def pay(
     dry_run: bool,
 ) -> None:
     """Buy one answer over x402 and show every leg."""
+    from gateway.payer import headers_of, private_key
     from gateway.paying import buy
 
-    key = os.environ.get(key_env)
-    if key is None and not dry_run:
-        _fail(USAGE, f"put the payer's private key (0x hex) into the environment variable {key_env}")
+    key = None if dry_run else os.environ.get(key_env)
     try:
-        limit = Decimal(max_amount.removeprefix("$"))
-        headers = _headers(header_lines)
-    except (InvalidOperation, ValueError) as error:
-        _fail(USAGE, str(error) or f"not an amount: {max_amount}")
+        if not dry_run:
+            private_key(key or "")
+        headers = headers_of(header_lines)
+        limit = _limit(max_amount)
+    except ValueError as error:
+        _fail(USAGE, f"{error}" if key or dry_run else f"{error} in the environment variable {key_env}")
     body = _data(data)
     wanted = method or ("GET" if body is None else "POST")
-    sys.exit(buy(url, wanted, body, headers, None if dry_run else key, limit))
+    sys.exit(buy(url, wanted, body, headers, key, limit))
 
 
 @main.command()
@@ -141,7 +143,11 @@ def healthcheck(config: str | None) -> None:
     """Ask the admin listener whether the gateway runs: exit 0 or 1."""
     from gateway.healthcheck import check as alive
 
-    sys.exit(0 if alive(config) else RUNTIME)
+    try:
+        running = alive(config)
+    except (OSError, ValueError) as error:
+        _fail(RUNTIME, str(error))
+    sys.exit(0 if running else RUNTIME)
 
 
 def _load(config: str) -> Settings:
@@ -156,10 +162,14 @@ def _load(config: str) -> Settings:
         sys.exit(CONFIG)
 
 
-def _headers(lines: tuple[str, ...]) -> dict[str, str]:
-    from gateway.payer import headers_of
-
-    return headers_of(lines)
+def _limit(amount: str) -> Decimal:
+    try:
+        limit = Decimal(amount.removeprefix("$"))
+    except InvalidOperation as error:
+        raise ValueError(f"not an amount: {amount}") from error
+    if not limit.is_finite() or limit < 0:
+        raise ValueError(f"not an amount: {amount}")
+    return limit
 
 
 def _data(data: str | None) -> bytes | None:

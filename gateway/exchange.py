@@ -121,6 +121,8 @@ class Exchange:
         route = self._pricing.route(incoming, None)
         if route is not None:
             return route, None
+        if headers.carries_credential(incoming.fields):
+            invite_body(incoming)
         body = await self._read_body(incoming, hold)
         route = self._pricing.route(incoming, body)
         assert route is not None

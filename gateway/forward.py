@@ -10,8 +10,15 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.payload import Payload
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,7 +33,7 @@ from gateway.settings import Upstream
 _AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
-Body = bytes | AsyncIterator[bytes] | None
+Body = bytes | Payload | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,42 @@ class Fetched:
     body: bytes
     length: int | None
     """The Content-Length the upstream named, for answers without a body (HEAD)."""
+
+
+class UpstreamConnection(ResponseHandler):
+    """One connection to an upstream: one answer for each request, and no byte beyond it.
+
+    aiohttp would take what an upstream sends unasked for the answer to the next request, which may
+    be another client's, and would leave the reader of content that turns malformed waiting.
+    """
+
+    _answer: StreamReader | None = None
+    """The content of the answer to the request of now, once it has begun."""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Expect an answer."""
+        self._answer = None
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the one answer."""
+        message, content = data
+        if self._answer is not None:
+            self.force_close()
+            return
+        if message.code >= 200:
+            self._answer = content
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, or hang up on what is said out of turn."""
+        if data and self._answer is not None and self._answer.is_eof():
+            self.close()
+            return
+        super().data_received(data)
+        broken, answer = isinstance(self._exception, HttpProcessingError), self._answer
+        if broken and answer is not None and not answer.is_eof():
+            answer.set_exception(aiohttp.ClientPayloadError("malformed content"))
 
 
 class Forwarder:
@@ -55,8 +98,11 @@ class Forwarder:
 
     async def open(self) -> None:
         """Prepare the connection pool; no connection is made yet."""
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10)
+        connection = cast(type[ResponseHandler], UpstreamConnection)
+        connector._factory = partial(connection, loop=asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=10),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -144,22 +190,22 @@ class Forwarder:
     def _header(
         self, incoming: Incoming, target: Upstream, body: Body, extra: Sequence[Field]
     ) -> CIMultiDict[str]:
-        fields = CIMultiDict(
-            (_text(name), _text(value)) for name, value in headers.for_upstream(incoming.fields)
-        )
-        authority = URL(target.url).authority if target.host == "upstream" else incoming.host
-        fields["Host"] = authority
-        fields["X-Forwarded-For"] = incoming.forwarded_for
-        fields["X-Forwarded-Proto"] = incoming.scheme
-        if incoming.host:
-            fields["X-Forwarded-Host"] = incoming.host
+        forwarded = incoming.forwarded
+        kept = headers.for_upstream(incoming.fields, trusted=forwarded.trusted)
+        fields = CIMultiDict((name.decode(), value.decode()) for name, value in kept)
+        asked = incoming.host if target.host == "preserve" else ""
+        fields["Host"] = asked or URL(target.url).authority
+        fields["X-Forwarded-For"] = forwarded.chain
+        fields["X-Forwarded-Proto"] = forwarded.scheme
+        if forwarded.host:
+            fields["X-Forwarded-Host"] = forwarded.host
         fields["X-Request-Id"] = incoming.id
         fields.add("Via", f"1.1 {self._pseudonym}")
         length = _length(incoming, body)
         if length is not None:
             fields["Content-Length"] = length
         for name, value in extra:
-            fields[_text(name)] = _text(value)
+            fields[name.decode()] = value.decode()
         for key, secret in target.headers.items():
             fields[key] = secret
         return fields
@@ -168,16 +214,16 @@ class Forwarder:
 def _length(incoming: Incoming, body: Body) -> str | None:
     if isinstance(body, bytes):
         return str(len(body)) if body or incoming.method in _BODY_METHODS else None
-    return incoming.headers.get("Content-Length")
+    length = incoming.raw.content_length
+    return None if length is None else str(length)
 
 
 def _url(target: Upstream, incoming: Incoming) -> URL:
-    query = f"?{incoming.query}" if incoming.query else ""
-    return URL(f"{target.url.rstrip('/')}{incoming.target.path}{query}", encoded=True)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+    base = URL(target.url, encoded=True)
+    query = "" if incoming.query is None else f"?{incoming.query}"
+    # As part of the path the query stays as it is: a bare "?" would be lost otherwise.
+    path = f"{base.raw_path.rstrip('/')}{incoming.target.path}{query}"
+    return URL.build(scheme=base.scheme, authority=base.authority, path=path, encoded=True)
 
 
 def checked_fields(response: aiohttp.ClientResponse) -> list[Field]:
@@ -205,7 +251,7 @@ async def chunks_of(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     while True:
         try:
             chunk = await response.content.readany()
-        except aiohttp.ServerTimeoutError as error:
+        except TimeoutError as error:
             raise _timed_out() from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise _invalid() from error

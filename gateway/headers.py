@@ -74,11 +74,11 @@ _NEVER_UPSTREAM_PREFIXES = (
     b"x-original-",
     b"x-rewrite-",
     b"x-accel-",
-    b"x-forwarded-",
     b"x-tollway-",
 )
 _SHARED_CACHE = frozenset({b"cdn-cache-control", b"surrogate-control"})
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -91,19 +91,18 @@ def nominated(fields: Iterable[Field]) -> frozenset[bytes]:
     return frozenset(names)
 
 
-def for_upstream(fields: Sequence[Field]) -> list[Field]:
-    """What of a client's header goes on: no hop-by-hop, credential, rewrite or identity field."""
+def for_upstream(fields: Sequence[Field], *, trusted: bool = False) -> list[Field]:
+    """What of a client's header goes on: no hop-by-hop, credential, rewrite or identity field.
+
+    A ``trusted`` peer's ``X-Forwarded-*`` fields go on, too.
+    """
     dropped = nominated(fields)
-    return [field for field in fields if _goes_upstream(field[0].lower(), dropped)]
+    prefixes = _NEVER_UPSTREAM_PREFIXES if trusted else (*_NEVER_UPSTREAM_PREFIXES, b"x-forwarded-")
+    return [field for field in fields if _goes_upstream(field[0].lower(), dropped, prefixes)]
 
 
-def _goes_upstream(name: bytes, dropped: frozenset[bytes]) -> bool:
-    return not (
-        name in _NEVER_UPSTREAM
-        or name in dropped
-        or b"_" in name
-        or name.startswith(_NEVER_UPSTREAM_PREFIXES)
-    )
+def _goes_upstream(name: bytes, dropped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> bool:
+    return not (name in _NEVER_UPSTREAM or name in dropped or b"_" in name or name.startswith(prefixes))
 
 
 def from_upstream(fields: Sequence[Field]) -> list[Field]:
@@ -141,7 +140,7 @@ def private(fields: Iterable[Field]) -> list[Field]:
 
 
 def _kept_directives(value: bytes) -> list[bytes]:
-    directives = (part.strip() for part in value.split(b","))
+    directives = (part.strip() for part in _DIRECTIVE.findall(value))
     dropped = (b"public", b"private", b"s-maxage")
     return [part for part in directives if part and not part.lower().startswith(dropped)]
 
@@ -163,6 +162,11 @@ def credential(fields: Iterable[Field], accepted: Iterable[str]) -> tuple[str, s
         return None
     name, value = found[0]
     return name, value.decode("latin-1")
+
+
+def carries_credential(fields: Iterable[Field]) -> bool:
+    """Whether there is any payment credential, of whatever rail."""
+    return any(name.lower() in CREDENTIALS for name, _ in fields)
 
 
 def idempotency_key(fields: Iterable[Field]) -> str | None:

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 DEFAULT = "127.0.0.1:8403"
-_ADMIN = re.compile(r"""^[ ]+admin:[ ]*["']?([^"'#\s]+)""", re.MULTILINE)
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_SERVER = re.compile(r"""^["']?server["']?:(.*?)(?=^[^\s}]|\Z)""", re.MULTILINE | re.DOTALL)
+_ADMIN = re.compile(r"""(?:^|[\s{,])["']?admin["']?\s*:\s*["']?((?:\$\{[^}]*\}|[^"'#\s,{}])+)""")
+_VARIABLE = re.compile(r"\$\{(?:file:([^}]+)|(\w+)(?::[-?]([^}]*))?)\}")
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def admin_address(config: Path | None, environ: Mapping[str, str]) -> str:
-    """``server.admin`` of a configuration file, read without a YAML parser; the default without one."""
+    """``server.admin`` of a configuration file, read without a YAML parser; the default without one.
+
+    OSError and ValueError for a file that cannot be read.
+    """
     if config is None:
         return DEFAULT
-    found = _ADMIN.search(config.read_text(encoding="utf-8"))
-    if found is None:
-        return DEFAULT
-    return _VARIABLE.sub(lambda match: environ.get(match[1], match[2] or ""), found[1])
+    server = _SERVER.search(_COMMENT.sub("", config.read_text(encoding="utf-8")))
+    found = _ADMIN.search(server[1]) if server else None
+    return _VARIABLE.sub(lambda match: _value(match, environ), found[1]) if found else DEFAULT
+
+
+def _value(variable: re.Match[str], environ: Mapping[str, str]) -> str:
+    file, name, default = variable.groups()
+    return Path(file).read_text().strip() if file else environ.get(name) or default or ""
 
 
 def alive(address: str, timeout: float = 2.0) -> bool:
     """Whether ``/livez`` answers 200 within ``timeout`` seconds; a wildcard address is asked on loopback."""
     host, _, port = address.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    host = host.strip("[]")
+    connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), int(port), timeout=timeout)
     try:
-        with opener.open(f"http://{host}:{port}/livez", timeout=timeout) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def check(config: str | None) -> bool:
-    """The whole command."""
-    return alive(admin_address(Path(config) if config else None, os.environ))
+    """The whole command. OSError and ValueError where there is no address to ask."""
+    address = admin_address(Path(config) if config else None, os.environ)
+    if not re.fullmatch(r".*:[0-9]{1,5}", address):
+        raise ValueError(f"server.admin is {address!r}: there is no listener to ask")
+    return alive(address)

@@ -10,17 +10,39 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Literal
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.payment import Payment, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 log = structlog.get_logger()
+
+
+def say(line: str) -> None:
+    """Write one line to stdout in one piece. A full disk or a closed pipe there must not end a request."""
+    with suppress(OSError):
+        os.write(1, line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+class _Lines:
+    """What structlog writes through; every level is the same to it."""
+
+    def __call__(self, *args: object) -> _Lines:
+        return self
+
+    def msg(self, line: str) -> None:
+        say(line)
+
+    debug = info = warning = error = critical = msg
 
 
 def configure_logs() -> None:
@@ -33,86 +55,54 @@ def configure_logs() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=_Lines(),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.addFilter(_worth_telling)
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[libraries], format="%(levelname)s %(name)s %(message)s"
+    )
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Not that a stranger's bytes were no HTTP: they got their 400."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class Metrics:
     """The gateway's metrics; no label ever names a payer."""
 
     def __init__(self, version: str) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "tollway_requests", "Requests answered", ["route", "method", "status"], registry=registry
+        self.registry = CollectorRegistry()
+        count, time, gauge = self._counter, self._histogram, self._gauge
+        self.requests = count("requests", "Requests answered", "route", "method", "status")
+        self.request_seconds = time("request_seconds", "Time to answer", "route")
+        self.upstream_seconds = time("upstream_seconds", "Time the upstream took", "upstream")
+        self.challenges = count("challenges", "402 without a credential", "route")
+        self.payments = count("payments", "Payments that reached a state", "route", "rail", "state")
+        self.refusals = count("refusals", "Payments refused", "route", "reason")
+        self.verify_seconds = time("verify_seconds", "Time to verify", "rail")
+        self.settle_seconds = time("settle_seconds", "Time to settle", "rail")
+        self.pending = gauge("settlements_pending", "Requests waiting for a settlement", "livesum")
+        self.revenue = count("revenue_atomic", "Settled amounts in atomic units", "route", "network", "asset")
+        self.replays = count("replays", "Stored answers served again")
+        self.store_up = gauge("store_up", "1 while the store answers", "livemin")
+        self.facilitator_up = gauge("facilitator_up", "1 while the RPC answers", "livemin", "url")
+        self.signer_balance = gauge(
+            "signer_balance_wei", "Gas money of the settlement key", "livemostrecent", "network"
         )
-        self.request_seconds = Histogram(
-            "tollway_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=registry
-        )
-        self.upstream_seconds = Histogram(
-            "tollway_upstream_seconds",
-            "Time the upstream took",
-            ["upstream"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.challenges = Counter(
-            "tollway_challenges", "402 without a credential", ["route"], registry=registry
-        )
-        self.payments = Counter(
-            "tollway_payments", "Payments that reached a state", ["route", "rail", "state"], registry=registry
-        )
-        self.refusals = Counter(
-            "tollway_refusals", "Payments refused", ["route", "reason"], registry=registry
-        )
-        self.verify_seconds = Histogram(
-            "tollway_verify_seconds", "Time to verify", ["rail"], buckets=_SECONDS, registry=registry
-        )
-        self.settle_seconds = Histogram(
-            "tollway_settle_seconds", "Time to settle", ["rail"], buckets=_SECONDS, registry=registry
-        )
-        self.pending = Gauge(
-            "tollway_settlements_pending",
-            "Requests waiting for a settlement",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.revenue = Counter(
-            "tollway_revenue_atomic",
-            "Settled amounts in atomic units",
-            ["route", "network", "asset"],
-            registry=registry,
-        )
-        self.replays = Counter("tollway_replays", "Stored answers served again", registry=registry)
-        self.store_up = Gauge(
-            "tollway_store_up", "1 while the store answers", multiprocess_mode="livemin", registry=registry
-        )
-        self.facilitator_up = Gauge(
-            "tollway_facilitator_up",
-            "1 while the RPC answers",
-            ["url"],
-            multiprocess_mode="livemin",
-            registry=registry,
-        )
-        self.signer_balance = Gauge(
-            "tollway_signer_balance_wei",
-            "Gas money of the settlement key",
-            ["network"],
-            multiprocess_mode="livemostrecent",
-            registry=registry,
-        )
-        self.reloads = Counter(
-            "tollway_reloads", "Reloads of the configuration", ["result"], registry=registry
-        )
-        build = Gauge(
-            "tollway_build_info",
-            "The running version",
-            ["version"],
-            multiprocess_mode="livemax",
-            registry=registry,
-        )
-        build.labels(version).set(1)
+        self.reloads = count("reloads", "Reloads of the configuration", "result")
+        gauge("build_info", "The running version", "livemax", "version").labels(version).set(1)
+
+    def _counter(self, name: str, told: str, *labels: str) -> Counter:
+        return Counter(f"tollway_{name}", told, labels, registry=self.registry)
+
+    def _histogram(self, name: str, told: str, *labels: str) -> Histogram:
+        return Histogram(f"tollway_{name}", told, labels, buckets=_SECONDS, registry=self.registry)
+
+    def _gauge(self, name: str, told: str, over_workers: _Mode, *labels: str) -> Gauge:
+        return Gauge(f"tollway_{name}", told, labels, registry=self.registry, multiprocess_mode=over_workers)
 
     def settled(self, payment: Payment, seconds: float) -> None:
         """Count one settlement's outcome."""

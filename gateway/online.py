@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+from aiohttp import ClientSession
 from coincurve import PrivateKey
 
 from facilitator.base import VerificationUnavailable
+from facilitator.chain import MAX_SKEW
 from facilitator.exact_evm import address_of, domain_separator
-from facilitator.rpc import Rpc, open_session
+from facilitator.rpc import Rpc, open_session, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
 from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.settings import X402, Network, Settings
 from gateway.store.connect import store_of
+from gateway.store.sqlite_file import FILE
 from policies.money import Asset
 
 LOW_GAS = 10**15
@@ -28,6 +34,10 @@ async def findings(settings: Settings) -> list[str]:
 
 
 async def _store(settings: Settings) -> AsyncIterator[str]:
+    if settings.store.url == "embedded" and not (Path(settings.store.path) / FILE).exists():
+        if not _can_be_made(Path(settings.store.path)):
+            yield f"store: cannot keep payments in {settings.store.path}"
+        return
     store = store_of(settings)
     try:
         await store.open()
@@ -37,15 +47,53 @@ async def _store(settings: Settings) -> AsyncIterator[str]:
         await store.close()
 
 
+def _can_be_made(folder: Path) -> bool:
+    """Without making it: the one who asks may not be the one who serves."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 async def _x402(x402: X402) -> AsyncIterator[str]:
     async with open_session() as session:
         for network in x402.chains:
+            problems = [line async for line in _endpoints(session, network)]
+            for line in problems:
+                yield f"network {network.name}: {line}"
+            if len(problems) == len(network.rpc):
+                continue
             rpc = Rpc(session, network.rpc, network.chain_id)
             try:
                 async for line in _network(rpc, network, x402):
                     yield f"network {network.name}: {line}"
             except VerificationUnavailable as error:
                 yield f"network {network.name}: rpc: {error}"
+
+
+async def _endpoints(session: ClientSession, network: Network) -> AsyncIterator[str]:
+    """Each by itself: those that answer hide those that do not, until they fail, too."""
+    for number, url in enumerate(network.rpc, 1):
+        try:
+            away = await _away(Rpc(session, [url], network.chain_id))
+        except VerificationUnavailable as error:
+            yield f"rpc {number} of {len(network.rpc)}: {error}"
+        else:
+            if abs(away) > MAX_SKEW:
+                side = "ahead of" if away > 0 else "behind"
+                yield (
+                    f"rpc {number} of {len(network.rpc)}: its latest block is {abs(away):.0f} s {side} "
+                    "this machine's clock: nothing can be verified"
+                )
+
+
+async def _away(rpc: Rpc) -> float:
+    """Seconds the chain is ahead of the host; an idle one that waits for transactions is not behind."""
+    latest = await _block_time(rpc, "latest") - time.time()
+    return latest if latest >= -MAX_SKEW else await _block_time(rpc, "pending") - time.time()
+
+
+async def _block_time(rpc: Rpc, tag: str) -> int:
+    block = await rpc.call("eth_getBlockByNumber", tag, False)
+    return quantity(block.get("timestamp") if isinstance(block, dict) else None)
 
 
 async def _network(rpc: Rpc, network: Network, x402: X402) -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ Decimals = Callable[[str, str], int | None]
 """Decimals of (network as the offer names it, asset address), or None for an unknown asset."""
 Tell = Callable[[str], None]
 MAX_BODY = 64 * 1024 * 1024
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
+_KEY = re.compile("(?:0x)?[0-9a-fA-F]{64}")
 
 
 class PaymentFailed(Exception):
@@ -88,9 +91,7 @@ async def purchase(
         offer = _choose(required, decimals, chain_id, max_amount, tell)
         if key is None:
             return Purchase(first, offer)
-        payload = sign(
-            required, offer, PrivateKey.from_hex(key.removeprefix("0x")), chain_id(offer.network) or 0
-        )
+        payload = sign(required, offer, private_key(key), chain_id(offer.network) or 0)
         tell(f"-> authorization signed by {payload.authorization.sender}, valid for {offer.max_timeout} s")
         header = PAYMENT_HEADER[required.version]
         second = await _send(session, request, {header: encode_payment(payload)}, tell)
@@ -109,11 +110,20 @@ async def _send(
         async with session.request(
             request.method, URL(request.url), data=request.data, headers=sent, allow_redirects=False
         ) as answer:
-            body = await answer.content.read(MAX_BODY)
+            body = await _whole(answer)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise Unreachable(f"{request.url}: {error}") from error
     tell(f"<- {answer.status} {answer.reason}, {len(body)} bytes")
     return Reply(answer.status, answer.headers, body)
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise ValueError(f"the answer is larger than {MAX_BODY} bytes")
+    return bytes(body)
 
 
 def _challenge(reply: Reply) -> PaymentRequired:
@@ -140,7 +150,8 @@ def _choose(
             f"   x402 v{required.version}: {offer.scheme} on {offer.network}, "
             f"{_human(offer, price)} to {offer.pay_to}"
         )
-        payable = offer.scheme == "exact" and chain_id(offer.network) is not None
+        sound = bool(_ADDRESS.fullmatch(offer.asset) and _ADDRESS.fullmatch(offer.pay_to))
+        payable = offer.scheme == "exact" and sound and chain_id(offer.network) is not None
         if chosen is None and payable and price is not None and price <= max_amount:
             chosen = offer
     if chosen is None:
@@ -152,6 +163,13 @@ def _human(offer: Offer, price: Decimal | None) -> str:
     if price is None:
         return f"{offer.amount} atomic units of {offer.asset}"
     return f"{price.normalize():f} {offer.extra.get('name', '')}"
+
+
+def private_key(text: str) -> PrivateKey:
+    """A key in hex; ValueError, which does not repeat it, for anything else."""
+    if not _KEY.fullmatch(text):
+        raise ValueError("the payer's private key must be 0x and 64 hexadecimal digits")
+    return PrivateKey.from_hex(text.removeprefix("0x"))
 
 
 def sign(required: PaymentRequired, offer: Offer, key: PrivateKey, chain_id: int) -> PaymentPayload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -12,61 +13,100 @@ from pathlib import Path
 import uvloop
 
 from gateway import __version__
-from gateway.errors import StoreUnfit
+from gateway.errors import ConfigError, StoreUnfit
+from gateway.reloading import reloaded
 from gateway.settings import Settings
 from gateway.workers import Supervisor, bind, shared_metrics
 
-CONFIG_REFUSED, DEPENDENCY = 3, 4
+DEPENDENCY = 4
 
 
 def serve(settings: Settings, path: Path) -> int:
-    """Run until told to stop; returns the exit code. AddressInUse where the port is taken."""
-    count = settings.server.workers
-    sockets = bind(settings.server.listen, count)
-    with shared_metrics(count):
+    """Run until told to stop; returns the exit code. AddressInUse where a port is taken."""
+    # Until a worker can heed it; a reload asked for in between is not lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    server = settings.server
+    sockets = bind(server.listen, server.workers)
+    admin = None if server.admin is None else bind(server.admin, 1)[0]
+    with shared_metrics(server.workers):
         # Whatever counts must be imported after the folder for the counts is named.
-        from gateway.observe import configure_logs
+        from gateway.observe import configure_logs, log, say
 
         configure_logs()
+        for warning in settings.warnings:
+            log.warning("configuration", problem=warning)
 
-        def run(number: int, listening: socket.socket, ready: Callable[[], None]) -> int:
-            return _work(settings, path, number, listening, ready)
+        told = "off" if admin is None else _url(admin)
+        line = f"tollway {__version__} listening on {_url(sockets[0])}, admin {told}"
 
         def announce() -> None:
-            print(_ready_line(settings), flush=True)  # noqa: T201 - the one line people and scripts wait for
+            say(line)
 
-        if count == 1:
-            return run(0, sockets[0], announce)
-        return Supervisor(sockets, run, announce).supervise()
+        service = _Service(settings, path, admin)
+        if server.workers == 1:
+            return service.run(0, sockets[0], announce)
+        return _supervised(service, sockets, announce)
 
 
-def _work(
-    settings: Settings, path: Path, number: int, listening: socket.socket, ready: Callable[[], None]
-) -> int:
-    from gateway.app import Worker
+def _supervised(service: _Service, sockets: list[socket.socket], announce: Callable[[], None]) -> int:
+    from prometheus_client.multiprocess import mark_process_dead
 
-    async def main() -> None:
-        worker = Worker(settings, path, number)
+    from gateway.observe import log
+
+    def ended(pid: int, code: int) -> None:
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        if code:
+            log.error("worker", pid=pid, exit=code)
+
+    return Supervisor(sockets, service.run, ready=announce, reload=service.reload, ended=ended).supervise()
+
+
+class _Service:
+    """What every worker of this process runs; in the parent also what a new one starts from."""
+
+    def __init__(self, settings: Settings, path: Path, admin: socket.socket | None) -> None:
+        self._settings = settings
+        self._path = path
+        self._admin = admin
+
+    def reload(self) -> None:
+        """A worker that is started again must not sell at old prices. Refusals are the workers' to log."""
+        try:
+            self._settings, _ = reloaded(self._settings, self._path, os.environ)
+        except ConfigError:
+            return
+
+    def run(self, number: int, listening: socket.socket, ready: Callable[[], None]) -> int:
+        """One worker, from start to end; the exit code."""
+        admin = self._admin
+        if number and admin is not None:
+            admin.close()
+            admin = None
+        try:
+            uvloop.run(self._work(number, listening, admin, ready))
+        except StoreUnfit as error:
+            sys.stderr.write(f"tollway: {error}\n")
+            return DEPENDENCY
+        return 0
+
+    async def _work(
+        self, number: int, listening: socket.socket, admin: socket.socket | None, ready: Callable[[], None]
+    ) -> None:
+        from gateway.app import Worker
+
+        worker = Worker(self._settings, self._path, number)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, worker.stop)
         loop.add_signal_handler(signal.SIGINT, worker.stop)
-        loop.add_signal_handler(signal.SIGHUP, worker.reload)
-        await worker.run(listening, ready)
 
-    try:
-        uvloop.run(main())
-    except StoreUnfit as error:
-        sys.stderr.write(f"tollway: {error}\n")
-        return DEPENDENCY
-    return 0
+        def serving() -> None:
+            loop.add_signal_handler(signal.SIGHUP, worker.reload)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+            ready()
+
+        await worker.run(listening, admin, serving)
 
 
-def _ready_line(settings: Settings) -> str:
-    admin = settings.server.admin
-    told = "off" if admin is None else f"http://{_authority(admin)}"
-    return f"tollway {__version__} listening on http://{_authority(settings.server.listen)}, admin {told}"
-
-
-def _authority(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -79,13 +79,14 @@ class Settler:
         self._running: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin to settle and to watch what is awaited."""
+    def start(self) -> list[asyncio.Task[None]]:
+        """Begin to settle and to watch what is awaited; the tasks end only with :meth:`stop`."""
         self._loops.append(asyncio.create_task(self._watch()))
         for rail in self._rails.values():
             for queue in rail.queues:
                 self._work.setdefault(queue, asyncio.Event())
                 self._loops.append(asyncio.create_task(self._serve(rail, queue)))
+        return self._loops
 
     async def stop(self, within: float) -> None:
         """Finish what is being settled within ``within`` seconds; the rest is durable and goes on later."""

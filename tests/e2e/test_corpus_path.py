@@ -28,7 +28,8 @@ def ask(deployment: Deployment, row: dict[str, Any], *more: tuple[str, str]) -> 
     lines = [] if "host" in fields else [("Host", HOST)]
     lines += [*map(tuple, row["headers"]), *more, ("Connection", "close")]
     head = f"{row['method']} {row['path']} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines)
-    replies, _ = converse(deployment.url, head.encode("latin-1") + b"\r\n")
+    replies, closed = converse(deployment.url, head.encode("latin-1") + b"\r\n", patience=20)
+    assert closed, "an answer still on its way must not be taken for none"
     assert len(replies) <= 1
     return replies[0] if replies else None
 

@@ -63,5 +63,5 @@ def test_a_slow_client_is_closed_and_the_others_do_not_notice(
 
 def test_an_unpaid_request_is_not_asked_to_continue(strict: Deployment) -> None:
     head = b"POST /paid/item HTTP/1.1\r\nHost: gw.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-    replies, closed = converse(strict.url, head)
+    replies, closed = converse(strict.url, head, patience=5)
     assert [reply.status for reply in replies] == [402] and closed

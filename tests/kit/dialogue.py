@@ -48,13 +48,11 @@ class Whole:
         return self.head.status
 
 
-class Dialogue:
-    """One connection. Reading waits ``PATIENCE`` seconds, then fails with TimeoutError."""
+class Speaker:
+    """One side of a connection. Reading waits ``PATIENCE`` seconds, then fails with TimeoutError."""
 
-    def __init__(self, url: str, receive_buffer: int | None = None) -> None:
-        self.socket = connect(url)
-        if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
         self.socket.settimeout(PATIENCE)
         self._read = b""
 
@@ -62,36 +60,6 @@ class Dialogue:
         """Sends these bytes."""
         self.socket.sendall(data)
         return self
-
-    def ask(self, method: str, path: str, body: bytes = b"", version: str = "1.1", **headers: str) -> Self:
-        """Sends one whole request; ``Content_Type`` stands for ``Content-Type``."""
-        return self.say(request(method, path, headers, body, version))
-
-    def head(self) -> Head:
-        """The next head, interim ones included."""
-        lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
-        version, status = lines[0].split(" ")[:2]
-        pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
-        return Head(int(status), version, tuple(pairs))
-
-    def whole(self, method: str = "GET") -> Whole:
-        """The next final answer and its body, by its framing."""
-        head = self.head()
-        while 100 <= head.status < 200:
-            head = self.head()
-        return Whole(head, self._body(head, method))
-
-    def _body(self, head: Head, method: str) -> bytes:
-        if method == "HEAD" or head.status in (204, 304):
-            return b""
-        if "Transfer-Encoding" in head:
-            return b"".join(iter(self.chunk, b""))
-        return self.exactly(int(head["Content-Length"])) if "Content-Length" in head else self.rest()
-
-    def chunk(self) -> bytes:
-        """The next chunk of a chunked body, ``b""`` for the last one."""
-        size = int(self.until(b"\r\n"), 16)
-        return self.exactly(size + 2)[:-2]
 
     def until(self, end: bytes) -> bytes:
         """Everything up to and including ``end``."""
@@ -171,6 +139,82 @@ class Dialogue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.socket.close()
+
+
+class Dialogue(Speaker):
+    """The client's side."""
+
+    def __init__(self, url: str, receive_buffer: int | None = None) -> None:
+        connection = connect(url)
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        super().__init__(connection)
+
+    def ask(self, method: str, path: str, body: bytes = b"", version: str = "1.1", **headers: str) -> Self:
+        """Sends one whole request; ``Content_Type`` stands for ``Content-Type``."""
+        return self.say(request(method, path, headers, body, version))
+
+    def head(self) -> Head:
+        """The next head, interim ones included."""
+        lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
+        version, status = lines[0].split(" ")[:2]
+        pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
+        return Head(int(status), version, tuple(pairs))
+
+    def whole(self, method: str = "GET") -> Whole:
+        """The next final answer and its body, by its framing."""
+        head = self.head()
+        while 100 <= head.status < 200:
+            head = self.head()
+        return Whole(head, self._body(head, method))
+
+    def _body(self, head: Head, method: str) -> bytes:
+        if method == "HEAD" or head.status in (204, 304):
+            return b""
+        if "Transfer-Encoding" in head:
+            return b"".join(iter(self.chunk, b""))
+        return self.exactly(int(head["Content-Length"])) if "Content-Length" in head else self.rest()
+
+    def chunk(self) -> bytes:
+        """The next chunk of a chunked body, ``b""`` for the last one."""
+        size = int(self.until(b"\r\n"), 16)
+        return self.exactly(size + 2)[:-2]
+
+
+class BareUpstream:
+    """A listening socket and nothing else: the test itself is the upstream."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(PATIENCE)
+
+    @property
+    def url(self) -> str:
+        """Base URL, without a slash at the end."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def accept(self) -> Speaker:
+        """The next connection."""
+        return Speaker(self._listener.accept()[0])
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether nobody connects for that long."""
+        self._listener.settimeout(seconds)
+        try:
+            self._listener.accept()[0].close()
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            self._listener.settimeout(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
 
 
 def request(

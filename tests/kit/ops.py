@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from kit.answers import Answer, request
-from kit.gateway import Gateway
+from kit.deployment import Deployment
+from kit.gateway import Gateway, plain_config
 
 T = TypeVar("T")
 PROBLEM_MEMBERS = {"type", "title", "status", "code", "detail", "request_id"}
@@ -58,6 +59,30 @@ def workers(gateway: Gateway) -> list[int]:
     """The ids of the worker processes."""
     listed = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text()
     return sorted(int(each) for each in listed.split())
+
+
+def priced(shop: Deployment, price: str, **more: Any) -> dict[str, Any]:
+    """The same configuration with another price for everything."""
+    routes = [{"match": "* /v1/**", "price": price}, {"match": "* /free/**", "price": "free"}]
+    return plain_config(
+        upstream=shop.upstream.url,
+        rpc=shop.anvil.url,
+        pay_to=shop.pay_to,
+        key=shop.sender.key,
+        routes=routes,
+        **more,
+    )
+
+
+def quoted(shop: Deployment, path: str = "/v1/x") -> str:
+    """What a request without a payment is asked for, in atomic units."""
+    amount: str = request(shop.url + path).challenge["accepts"][0]["amount"]
+    return amount
+
+
+def reloads(shop: Deployment) -> list[dict[str, Any]]:
+    """What came of each SIGHUP."""
+    return records(shop.gateway, "reload")
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> None:

@@ -1,0 +1,75 @@
+"""Lines that leave in one piece, and metrics that name nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.observe import Metrics, request_line
+
+PROGRAM = """
+import logging, sys
+from gateway.observe import configure_logs, log, say
+configure_logs()
+say("tollway listening")
+log.info("request", path="/a\\udcff\\n", status=200)
+logging.getLogger("library").warning("careful")
+logging.getLogger("library").info("chatter")
+sys.exit(7)
+"""
+
+
+def run(stdout: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_one_json_line_per_event_and_libraries_apart() -> None:
+    done = run(subprocess.PIPE)
+    ready, line = done.stdout.splitlines()
+    told = json.loads(line)
+    assert ready == "tollway listening" and done.stderr == "WARNING library careful\n"
+    assert set(told) == {"event", "path", "status", "level", "ts"} and told["status"] == 200
+
+
+@pytest.mark.parametrize("broken", ["full", "closed"])
+def test_a_stdout_that_takes_nothing_stops_nothing(broken: str, tmp_path: Path) -> None:
+    if broken == "full":
+        with Path("/dev/full").open("w") as full:
+            done = run(full)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = run(writer)
+        os.close(writer)
+    assert done.returncode == 7 and done.stderr == "WARNING library careful\n"
+
+
+def test_what_is_not_known_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    request_line({"status": 200, "tx": None, "amount": "0"})
+    assert "tx" not in capfd.readouterr().out
+
+
+def test_no_metric_has_a_label_for_payers() -> None:
+    metrics = Metrics("1")
+    labels = {
+        label
+        for metric in vars(metrics).values()
+        if hasattr(metric, "_labelnames")
+        for label in metric._labelnames
+    }
+    assert labels == {
+        *("route", "method", "status", "upstream", "rail", "state", "reason"),
+        *("network", "asset", "url", "result"),
+    }
+    assert all(family.name.startswith("tollway_") for family in metrics.registry.collect())
