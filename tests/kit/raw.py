@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from kit.answers import decoded
 
+QUIET = 0.2
+"""Seconds in which a further answer to pipelined requests would have come."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -28,16 +31,18 @@ class Reply:
 def converse(
     url: str, data: bytes, *, half_close: bool = False, patience: float = 1.0
 ) -> tuple[list[Reply], bool]:
-    """Every answer to ``data``, and whether the other side closed within ``patience`` seconds of silence."""
+    """Every answer to ``data``, and whether the other side closed within ``patience`` seconds of silence.
+
+    Where the last answer keeps the connection open, ``QUIET`` seconds without another one are enough.
+    """
     with connect(url) as sock:
-        sock.settimeout(patience)
         try:
             sock.sendall(data)
             if half_close:
                 sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        received, closed = _receive(sock)
+        received, closed = _receive(sock, patience)
     return _parse(received), closed
 
 
@@ -47,9 +52,10 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5)
 
 
-def _receive(sock: socket.socket) -> tuple[bytes, bool]:
+def _receive(sock: socket.socket, patience: float) -> tuple[bytes, bool]:
     received = b""
     while True:
+        sock.settimeout(QUIET if _stays_open(received) else patience)
         try:
             data = sock.recv(1 << 20)
         except TimeoutError:
@@ -59,6 +65,16 @@ def _receive(sock: socket.socket) -> tuple[bytes, bool]:
         if not data:
             return received, True
         received += data
+
+
+def _stays_open(received: bytes) -> bool:
+    """Whether what came so far is whole answers, the last of which does not end the connection."""
+    try:
+        replies = _parse(received)
+    except (AssertionError, ValueError, IndexError):
+        return False
+    whole = bool(replies) and len(replies[-1].body) == int(replies[-1].headers.get("content-length", 0))
+    return whole and replies[-1].headers.get("connection", "").lower() != "close"
 
 
 def _parse(data: bytes) -> list[Reply]:
