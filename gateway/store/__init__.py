@@ -7,6 +7,11 @@ the states it may start from, taken from :mod:`gateway.payment`.
 Rules for every call: an acknowledged write survives ``kill -9``; a call that cannot
 be acknowledged within its deadline (0.9 s) raises :class:`StoreUnavailable` and may or
 may not have happened; leases are measured with the store's own clock.
+
+A lease is live until it lapses or its holder is dead. An instance is dead when the store does not
+know it (any more): a successor on its slot, or somebody who saw its process gone, removed it.
+It is silent when it is dead or its last sign is older than ``SILENT``; the clients of a silent
+instance count as gone, its leases do not.
 """
 
 from __future__ import annotations
@@ -16,7 +21,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from facilitator.base import Outgoing
-from gateway.payment import Claim, Claimed, Lease, Payment, State
+from gateway.payment import Caps, Claim, Claimed, Instance, Lease, Orphan, Payment, Standing, State
+
+SILENT = 6.0
+"""Seconds after which an instance that gave no sign (they come every 3 s) is silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ class Step:
     reason: str | None = None
     answer: bytes | None = None
     """The upstream's answer, kept under the payment's id for ``replay_window``."""
+    lost: bool = False
+    """Served, and refused by the money: an exposure goes on counting for ``payment.LOSS_KEPT``.
+    Otherwise it ends with ``in_flight``."""
+    redeemed: bool = False
+    """True: count one redemption."""
     queued: bool | None = None
     """True: join ``payment.queue`` in this step. False: leave it. None: no change."""
     keep_lease: bool = False
@@ -52,14 +65,43 @@ class Store(Protocol):
     async def ping(self) -> None:
         """One cheap round trip; StoreUnavailable when the store does not answer."""
 
-    async def reserve(self, claim: Claim, *, lease: float, max_attempts: int) -> Claimed | Payment:
-        """Claim a payment, or return the record that stands in the way, unchanged.
+    async def arrive(self, instance: Instance) -> None:
+        """Make an instance known. Dead from now on: those of its slot that belong to another run or
+        have the same number."""
 
-        Claimed when: there is no record; or the record has the same digest, fewer than
-        ``max_attempts`` attempts, and is ``released``, or ``reserved`` under a lapsed lease.
-        Claiming writes state ``reserved``, attempts + 1, fence + 1, a lease of ``lease`` seconds,
-        the claim's terms, and counts the amount against ``claim.purse``; the sum of the purse's
-        other claims in flight is read in the same step.
+    async def beat(self, name: str) -> bool:
+        """A sign of life; False when the instance is dead: then it needs another name."""
+
+    async def bury(self, name: str) -> None:
+        """The instance's process is gone for certain, or ends now."""
+
+    async def instances(self) -> list[Instance]:
+        """Those that are not dead."""
+
+    async def reserve(
+        self, claim: Claim, *, by: str, lease: float, max_attempts: int, caps: Caps | None = None
+    ) -> Claimed | Standing:
+        """Claim a payment for the instance ``by``, or return what stands in the way, unchanged.
+
+        In this order:
+
+        1. The record with this id, unless it has the same digest, fewer than ``max_attempts``
+           attempts, and is ``released``, or ``reserved`` without a live lease and not queued (SAME).
+        2. The record this payer and route last claimed with this idempotency key (KEYED), unless it
+           is ``released``, ``refused``, or ``reserved`` without a live lease and not queued.
+        3. A record of this payer and digest whose client is gone (``left``, or its instance is silent)
+           and which was never delivered (LOST): ``settled`` less than ``redeem_window`` ago or
+           ``refund_due`` first, else any in ``payment.OWED`` (not ``settled`` longer ago), or ``reserved``
+           under a live lease or queued.
+
+        Otherwise claimed: state ``reserved``, attempts + 1, fence + 1, a lease of ``lease`` seconds held
+        by ``by``, who also is the payment's client now (``left`` and ``delivered_at`` start anew); the
+        claim's terms; the amount counts against ``claim.purse`` and the sum of the purse's other claims
+        in flight is read. ``beside`` are the clients' instances of the records that rule 3 looked at and
+        let pass because their client is there.
+
+        A ``deferred`` claim is recorded as ``after`` where its payer has a loss on record, or where its
+        exposure and those on record would be above ``caps`` (per payer, in total).
         """
 
     async def find(self, payment_id: str) -> Payment | None:
@@ -69,7 +111,7 @@ class Store(Protocol):
         """The purse's claims in flight."""
 
     async def drop(self, lease: Lease) -> bool:
-        """Forget a claim that never came to work: only ``reserved``, only under this fence.
+        """Forget a claim that never came to work: only ``reserved``, not queued, only under this fence.
 
         A payment that was attempted before goes back to ``released`` instead of being forgotten.
         """
@@ -80,11 +122,24 @@ class Store(Protocol):
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> frozenset[str]:
         """Lengthen leases; returns the ids whose fence is still ours."""
 
-    async def due(self, queue: str, *, limit: int, lease: float) -> list[Payment]:
-        """Lease queued payments, oldest first: fence + 1, and ``served`` becomes ``settling``.
+    async def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
+        """Lease queued payments to the instance ``by``, oldest first: fence + 1.
 
         Those in state ``payment.READY`` whatever their lease, those in ``payment.TAKEN_UP_AGAIN``
-        once it has lapsed.
+        without a live lease. Those in ``payment.TO_SETTLE`` become ``settling``.
+        """
+
+    async def redeem(self, payment_id: str, *, by: str, lease: float, most: int) -> Lease | None:
+        """Lease what is paid for, to serve it: ``serving``, fence + 1.
+
+        Only in ``payment.REDEEMABLE``, or ``serving`` without a live lease, and with fewer than
+        ``most`` redemptions; a lease of who settled it does not stand in the way.
+        """
+
+    async def mark(self, *, delivered: Sequence[str] = (), left: Sequence[str] = ()) -> None:
+        """Record what became of answers (payment ids): taken completely, or its client went without.
+
+        A delivered one no longer keeps its payer from new purchases; ``left`` after that changes nothing.
         """
 
     async def states(self, payment_ids: Sequence[str]) -> dict[str, State]:
@@ -99,9 +154,10 @@ class Store(Protocol):
         """The stored answer, while it is kept."""
 
     async def hold(self, name: str, owner: str, *, lease: float) -> int | None:
-        """Take or lengthen the lease ``name``; its epoch, or None while another owner has it.
+        """Take or lengthen the lease ``name``; its epoch, or None while another live owner has it.
 
-        The epoch grows with every change of owner (also for the same owner after a lapse).
+        ``owner`` is an instance's name. The epoch grows with every change of owner (also for the same
+        owner after a lapse).
         """
 
     async def give_up(self, name: str, owner: str) -> None:
@@ -119,3 +175,9 @@ class Store(Protocol):
 
     async def transactions_of(self, payment_id: str) -> list[Outgoing]:
         """Every transaction recorded for a payment, in order, closed ones too."""
+
+    async def note_orphan(self, orphan: Orphan) -> bool:
+        """Keep a finding for the operator; False when it is there already, or the payment is on record."""
+
+    async def orphans(self) -> list[Orphan]:
+        """The newest thousand, newest first."""

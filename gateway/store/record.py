@@ -32,9 +32,13 @@ LISTING_SCAN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much a store keeps; sizes in bytes, the window in milliseconds."""
+    """How long and how much a store keeps; sizes in bytes, times in milliseconds."""
 
     replay_window: int
+    redeem_window: int
+    """How long after settling a lost answer is given to a fresh authorization."""
+    released: int
+    """How long a claim is remembered that was left behind without an outcome."""
     max_answer: int
     max_answers: int
 
