@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from kit.redis_server import RedisServer
+from kit.store_time import Clock, RedisClock, SqliteClock
 from kit.stores import HERE
 
 from gateway.store import Store
@@ -57,3 +58,11 @@ async def open_another(store_url: str, tmp_path: Path) -> AsyncIterator[OpenStor
 @pytest.fixture
 async def store(open_another: OpenStore) -> Store:
     return await open_another()
+
+
+@pytest.fixture
+def clock(store: Store, store_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Clock:
+    """Moves what ``store`` recorded into the past."""
+    if store_url == "embedded":
+        return SqliteClock(tmp_path / "data")
+    return RedisClock(request.getfixturevalue("shared_redis"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from kit.stores import HERE, claimed, make_claim, step
 
 from gateway.payment import Lease, Payment, State
@@ -148,6 +149,16 @@ async def test_unknown_is_taken_up_again_and_stays_unknown(store: Store) -> None
     (again,) = await store.due("q", by=HERE.name, limit=9, lease=10)
     assert again.state is State.UNKNOWN and again.fence == settling.fence + 1
     assert await store.advance(again.lease, step(State.SETTLED, queued=False))
+
+
+@pytest.mark.parametrize("state", [State.SETTLED, State.SERVING])
+async def test_a_paid_answer_that_was_never_handed_out_is_taken_up(store: Store, state: State) -> None:
+    lease = await queued(store, "q", keep_lease=True)
+    assert await store.advance(lease, step(state, since=frozenset(State), keep_lease=True))
+    assert await store.due("q", by=HERE.name, limit=9, lease=10) == []
+    assert await store.advance(lease, step(state, since=frozenset(State)))
+    (taken,) = await store.due("q", by=HERE.name, limit=9, lease=10)
+    assert taken.state is state and taken.fence == lease.fence + 1
 
 
 async def test_an_entry_leaves_only_by_a_step(store: Store) -> None:
