@@ -24,6 +24,7 @@ from facilitator.token_abi import transfer_with_authorization
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
 
 OPERATOR = Anvil.accounts[0]
+SENDER = f"eip155:84532:{OPERATOR.address.lower()}"
 PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 
 
@@ -138,7 +139,8 @@ class Rig:
         return made
 
     def due(self, payload: PaymentPayload, terms: PaymentRequirements, **changes: Any) -> Due:
-        plain = Due(f"pay_{payload.authorization.nonce.hex()}", payload, terms, int(time.time() * 1000))
+        payment_id = f"pay_{payload.authorization.nonce.hex()}"
+        plain = Due(payment_id, payload, terms, int(time.time() * 1000), SENDER)
         return replace(plain, **changes)
 
     def count(self, anvil: Anvil, tag: str = "latest") -> int:
