@@ -64,7 +64,7 @@ async def judge_used(
     if use.cancelled:
         return Refused(NOT_OURS, "cancelled by the payer")
     mined = await find_mined(client, use.transaction)
-    if mined is None:
+    if mined is None or not token_abi.shows_use(mined.receipt, asset, authorization):
         return Unknown(use.transaction)
     if not token_abi.proves_transfer(mined.receipt, asset, authorization):
         return Refused(NOT_OURS, "used, but not for this transfer")

@@ -7,6 +7,7 @@ exchange first (a hang, a reset, a status), then those of single calls (an error
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import threading
@@ -62,13 +63,20 @@ class Error:
 
 
 @dataclass(frozen=True)
+class Feign:
+    """Not forwarded: ``result`` is given the parameters and returns what is said."""
+
+    result: Callable[[list[Any]], Any]
+
+
+@dataclass(frozen=True)
 class Lie:
     """Forwarded; ``change`` is given the parameters and the true result, and returns what is said."""
 
     change: Callable[[list[Any], Any], Any]
 
 
-Fault = Hang | Reset | Lose | Delay | Say | Error | Lie
+Fault = Hang | Reset | Lose | Delay | Say | Error | Feign | Lie
 
 TOO_MANY = Say(429, b'{"error": "too many requests"}', "application/json")
 BAD_GATEWAY = Say(502, b"<html><body>502 Bad Gateway</body></html>")
@@ -77,7 +85,6 @@ HTML = Say(200, b"<html><body>Attention required</body></html>")
 
 def nothing(params: list[Any], result: Any) -> None:
     """No such thing: for a receipt, not mined."""
-    return None
 
 
 def reverted(params: list[Any], result: Any) -> Any:
@@ -105,7 +112,8 @@ class FaultProxy:
 
     def on(self, fault: Fault, *methods: str) -> None:
         """Switch a fault on, for these methods or, without any, for all; a batch has it if one call has."""
-        self._cleared = threading.Event()
+        if self._cleared.is_set():
+            self._cleared = threading.Event()
         self._faults.append((fault, frozenset(methods)))
 
     def lag(self, blocks: int) -> None:
@@ -139,7 +147,7 @@ class FaultProxy:
 
     def accepts(self, call: Call) -> bool:
         """Whether a call is forwarded."""
-        return self.fault([call], Error) is None
+        return self.fault([call], Error, Feign) is None
 
     def wait_until_cleared(self) -> None:
         """For what hangs."""
@@ -171,7 +179,7 @@ class FaultProxy:
             self._server.server_close()
             self._server = None
         for connection in list(self._connections):
-            _reset(connection)
+            _cut(connection)
 
     def __enter__(self) -> Self:
         self._listen()
@@ -234,9 +242,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 threading.Event().wait(delay.seconds)
             refused = [call for call in calls if not proxy.accepts(call)]
             accepted = [call for call in calls if proxy.accepts(call)]
-            return [_error(call, proxy.fault([call], Error)) for call in refused] + (
-                proxy.answer(accepted) if accepted else []
-            )
+            feigned = [_feigned(call, proxy.fault([call], Error, Feign)) for call in refused]
+            return feigned + (proxy.answer(accepted) if accepted else [])
 
         def _send(self, said: Say) -> None:
             self.send_response(said.status)
@@ -247,7 +254,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
 
         def _reset(self) -> None:
             self.close_connection = True
-            _reset(self.connection)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""
@@ -255,14 +263,16 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _error(call: Call, error: Error) -> Call:
-    return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": error.code, "message": error.message}}
+def _feigned(call: Call, fault: Error | Feign) -> Call:
+    said = {"jsonrpc": "2.0", "id": call["id"]}
+    if isinstance(fault, Error):
+        return {**said, "error": {"code": fault.code, "message": fault.message}}
+    return {**said, "result": fault.result(call["params"])}
 
 
-def _reset(connection: socket.socket) -> None:
-    """RST in place of FIN; for a thread that reads from it, the end."""
+def _cut(connection: socket.socket) -> None:
+    """The end also for a thread that reads from it."""
     try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
