@@ -73,6 +73,10 @@ class Lane:
         """Transactions sent beyond ``mined`` ones, as far as known."""
         return max(0, (self._next or 0) - mined)
 
+    def passed(self, nonce: int) -> bool:
+        """Whether, as last seen, a transaction with this nonce is mined."""
+        return nonce < self._mined
+
     async def resume(self, signer: Signer, journal: Journal) -> None:
         """Forget what is known and send what is recorded, open and not on its way."""
         async with self._lock:

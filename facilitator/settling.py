@@ -150,15 +150,16 @@ class _Settling:
             if self._left() <= 0:
                 return Unknown()
             with contextlib.suppress(VerificationUnavailable):
-                await self._tend()
-                if await self._replaced():
+                if await self._tend() and await self._replaced():
                     return None
 
-    async def _tend(self) -> None:
+    async def _tend(self) -> bool:
+        """Look after the lanes; whether all our nonces are mined, by ours or by others."""
         signer = await self._desk.signer()
         for sender in {outgoing.sender for outgoing in self._sent}:
             await self._desk.lane(sender).tend(signer, self._journal)
         self._sent = await self._journal.of(self._due.payment_id)
+        return all(self._desk.lane(each.sender).passed(each.nonce) for each in self._sent)
 
     async def _conclude(self, receipt: Receipt) -> Settlement:
         """What a mined transaction of ours means."""
