@@ -143,8 +143,11 @@ class _Settling:
     async def _follow(self) -> Settlement | None:
         """Wait for what is recorded to be mined, looking after its lanes meanwhile; None when none of it
         can be mined any more."""
+        early = True
         while True:
-            receipt = await self._desk.receipts.wait(self._hashes(), min(self._left(), TEND))
+            within = min(self._left(), TEND)
+            receipt = await self._desk.receipts.wait(self._hashes(), within, early=early)
+            early = False
             if receipt is not None:
                 return await self._conclude(receipt)
             if self._left() <= 0:

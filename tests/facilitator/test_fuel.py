@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kit.anvil import Anvil
-from kit.faultproxy import FaultProxy
+from kit.faultproxy import FaultProxy, Lie
 
 from facilitator.base import Settled, Unknown
 from facilitator.fuel import RESERVE
@@ -76,6 +76,15 @@ async def test_dearer_gas_makes_a_key_poorer(anvil: Anvil, rig: Any) -> None:
     anvil.mine()
     await facilitator.look(NETWORK)
     assert not facilitator.fueled(NETWORK)
+
+
+async def test_where_gas_is_free_every_key_has_enough(rig: Any) -> None:
+    with Anvil(extra=["--base-fee", "0"]) as anvil, FaultProxy(anvil.url) as proxy:
+        give(anvil, ADDRESSES[0], 0)
+        proxy.on(Lie(lambda params, result: "0x0"), "eth_maxPriorityFeePerGas")
+        facilitator = rig.facilitator(proxy.url, keys=KEYS[:1])
+        await facilitator.look(NETWORK)
+        assert facilitator.fueled(NETWORK)
 
 
 async def test_new_payments_go_to_keys_with_gas(anvil: Anvil, rig: Any) -> None:
