@@ -117,6 +117,26 @@ async def test_no_raise_by_a_process_that_is_not_the_sender(
         assert len(journal.recorded) == 1
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_stuck_transaction_nobody_waits_for(
+    rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-08: after a restart: whoever comes next has it raised, and goes out behind it."""
+    with Anvil(extra=["--no-mining"]) as anvil:
+        anvil.place_token()
+        anvil.mint(payer.address, 2 * terms.amount)
+        gone, due = (rig.due(payer.pay(terms), terms) for _ in range(2))
+        await rig.facilitator(anvil.url, settle_within=0.2).settle(gone, journal)
+        base_fee(anvil, 20)
+        facilitator = rig.facilitator(anvil.url, settle_within=0.2)
+        while len(journal.recorded) < 3:
+            assert isinstance(await facilitator.settle(due, journal), Unknown)
+        anvil.mine()
+        assert isinstance(await facilitator.settle(due, journal), Settled)
+        assert [each.nonce for each in journal.recorded] == [0, 0, 1]
+        assert rig.transfers(anvil, terms) == 2
+
+
 @pytest.mark.parametrize("bound", ["time", "number"])
 async def test_nothing_piles_up_behind_what_is_not_mined(
     bound: str,
