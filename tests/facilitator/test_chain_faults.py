@@ -49,7 +49,7 @@ async def test_an_rpc_that_fails(
     journal: Any,
     terms: PaymentRequirements,
 ) -> None:
-    """chain-00, chain-01, chain-02: from the first call, at the send, or once it was sent."""
+    """chain-00: from the first call, at the send, or once it was sent."""
     anvil.mint(payer.address, terms.amount)
     rig.timeout = 0.15
     proxy.on(DOWN[fault], method)
@@ -87,7 +87,7 @@ async def test_an_rpc_that_refuses_connections(
 async def test_a_chain_that_fails_under_load(
     rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """chain-00, chain-06, chain-23: blocks of a second, sixty payments, two keys; endpoints flap, the pool
+    """chain-00, chain-23: blocks of a second, sixty payments, two keys; endpoints flap, the pool
     is emptied, answers are lost: every payment is settled, each once."""
     keys = [OPERATOR.key, Anvil.accounts[1].key]
     with Anvil(block_time=1) as anvil, FaultProxy(anvil.url) as a, FaultProxy(anvil.url) as b:

@@ -35,7 +35,7 @@ def sent(anvil: Anvil, outgoing: Outgoing) -> dict[str, Any]:
 async def test_stuck_under_the_base_fee(
     mined: str, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """chain-08, chain-09: same calls, same nonce, recorded before it is sent; whichever is mined has paid."""
+    """chain-08: same calls, same nonce, recorded before it is sent; whichever is mined has paid."""
     with Anvil(extra=["--no-mining"]) as anvil, FaultProxy(anvil.url) as proxy:
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)
@@ -83,7 +83,7 @@ async def test_stuck_under_the_base_fee(
 async def test_fees_never_rise_above_the_cap(
     rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """chain-09: gas at 60 gwei, a cap of 50: it waits with its price, and is settled when that passes."""
+    """chain-08: gas at 60 gwei, a cap of 50: it waits with its price, and is settled when that passes."""
     with Anvil(extra=["--no-mining"]) as anvil:
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)

@@ -17,7 +17,7 @@ from facilitator.wire import PaymentRequirements
 async def test_taken_back_before_its_confirmations(
     rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """chain-07, chain-23: the recorded bytes go out again while the settlement waits."""
+    """chain-23, reorg: the recorded bytes go out again while the settlement waits."""
     with Anvil(extra=["--no-mining"]) as anvil:
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)
@@ -49,7 +49,7 @@ async def test_a_receipt_from_a_block_that_is_no_more(
     journal: Any,
     terms: PaymentRequirements,
 ) -> None:
-    """chain-07: an endpoint still shows it; the chain has another block at that height."""
+    """An endpoint still shows it; the chain has another block at that height."""
     anvil.mint(payer.address, terms.amount)
     stale = Lie(lambda params, receipt: receipt and {**receipt, "blockHash": "0x" + "11" * 32})
     proxy.on(stale, "eth_getTransactionReceipt")
@@ -65,7 +65,7 @@ async def test_a_receipt_from_a_block_that_is_no_more(
 async def test_settled_transactions_that_are_taken_back_leave_no_gap(
     anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """chain-07: the next settlement has them sent again, though they were closed, and its own after."""
+    """The next settlement has them sent again, though they were closed, and its own after."""
     anvil.mint(payer.address, 4 * terms.amount)
     facilitator = rig.facilitator(anvil.url)
     before = anvil.snapshot()
