@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kit.anvil import Anvil
-from kit.faultproxy import FaultProxy, Feign, Lie, nothing, reverted
+from kit.faultproxy import Error, FaultProxy, Feign, Lie, nothing, reverted
 from web3 import Web3
 
 from facilitator import testimony
@@ -216,6 +216,42 @@ async def test_nothing_is_refused_while_one_of_ours_may_be_mined(
     assert (await testimony.testify(client, Case(due, [failed, waits], ours))).verdict == Unknown()
     raised = replace(waits, nonce=0)
     assert await hear(client.apart(), Case(due, [failed, raised], ours)) == Refused(TRANSACTION_FAILED)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_no_second_transaction_on_one_endpoints_word(
+    anvil: Anvil, proxies: Proxies, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-03: it says that another transaction took our nonce and that nothing is paid: gas for nothing."""
+    anvil.mint(payer.address, terms.amount)
+    liar, honest = proxies(2)
+    due = rig.due(payer.pay(terms), terms)
+    facilitator = rig.facilitator(liar.url, honest.url, settle_within=0.5)
+    anvil.rpc("evm_setAutomine", False)
+    await facilitator.settle(due, journal)
+    liar.on(Lie(nothing), RECEIPT)
+    liar.on(Lie(lambda params, count: hex(int(count, 16) + 5)), "eth_getTransactionCount")
+    liar.on(Error("nonce too low"), SEND)
+    assert await facilitator.settle(due, journal) == Unknown(journal.recorded[0].hash)
+    assert len(journal.recorded) == 1
+    liar.clear()
+    anvil.mine()
+    assert await facilitator.settle(due, journal) == Settled(journal.recorded[0].hash)
+
+
+async def test_a_front_runners_receipt_is_not_passed_off_as_ours(
+    anvil: Anvil, proxy: FaultProxy, rig: Any, payer: Any, terms: PaymentRequirements, token_calls: Any
+) -> None:
+    """chain-03, chain-19: an endpoint shows theirs when asked for ours: still recognised, not our own."""
+    anvil.mint(payer.address, terms.amount)
+    due = rig.due(payer.pay(terms), terms)
+    theirs = token_calls.transfer(due.payload)
+    receipt = anvil.rpc(RECEIPT, theirs)
+    proxy.on(Lie(lambda params, truth: receipt), RECEIPT)
+    client = rig.facilitator(proxy.url).client(terms.network)
+    case = Case(due, [outgoing(due, "0x" + "11" * 32, 0)], [OPERATOR.address.lower()])
+    found = await testimony.testify(client, case)
+    assert found.verdict == Settled(theirs, recognised=True)
 
 
 def outgoing(due: Due, transaction: str, nonce: int) -> Outgoing:
