@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -73,6 +74,22 @@ async def test_a_forged_receipt_delivers_nothing(
     assert SEND not in honest.asked
     assert await facilitator.settle(due, journal) == Settled(pending.transaction), "sent to the other, too"
     assert rig.transfers(anvil, terms) == 1
+
+
+async def test_a_wrong_clock_makes_no_liar_credible(
+    anvil: Anvil, proxies: Proxies, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-03, clock-00: by our clock both endpoints lag; that the honest one does excuses nothing."""
+    anvil.mint(payer.address, terms.amount)
+    liar, honest = proxies(2)
+    due = rig.due(payer.pay(terms), terms)
+    for each in (liar, honest):
+        each.on(Feign(swallow), SEND)
+    before = rig.facilitator(liar.url, honest.url, settle_within=0.3)
+    pending = await before.settle(due, journal)
+    liar.on(forged(anvil, due), RECEIPT)
+    wrong = rig.facilitator(liar.url, honest.url, settle_within=0.3, clock=lambda: time.time() + 3600)
+    assert await wrong.settle(due, journal) == pending == Unknown(journal.recorded[0].hash)
 
 
 @pytest.mark.parametrize("lie", ["null", "reverted", "another's"])
