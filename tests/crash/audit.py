@@ -153,9 +153,15 @@ def settled_once(evidence: Evidence) -> Iterator[Finding]:
 
 
 def executed_as_promised(evidence: Evidence) -> Iterator[Finding]:
-    """The upstream works once for each attempt and each redemption on record, no more."""
+    """The upstream works once for each attempt and each redemption on record, no more.
+
+    What came to nothing may be forgotten once its authorization is void.
+    """
+    void = {each.id for want in evidence.wants for each in want.signed if each.valid_before < evidence.now}
     for payment, count in Counter(each.id for each in evidence.executions).items():
         record = evidence.records.get(payment)
+        if record is None and payment in void:
+            continue
         if record is None:
             yield Finding("work for a payment not on record", f"{count} executions", (payment,))
         elif count > record["attempts"] + record["redemptions"]:

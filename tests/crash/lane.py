@@ -30,7 +30,7 @@ FREEZE = 11.5
 CALM = 75.0
 """Seconds clients and settlements get to come to an end once nothing breaks any more."""
 CROWD = 24
-"""Purchases under way above which none is begun."""
+"""Purchases under way above which nothing dies until half of them are done."""
 PAYERS = 6
 LOOK = 0.02
 
@@ -126,6 +126,8 @@ class Lane:
                 return
 
     async def _cycle(self, cycle: Cycle, told: Told) -> None:
+        if len(self._buying) >= CROWD or cycle.signal == "STOP":
+            await self._rest(0 if cycle.signal == "STOP" else CROWD // 2)
         self.gateway.write(self._config | {"server": {"workers": cycle.workers}})
         began = time.monotonic()
         up = await self.gateway.launch(cycle.armed)
@@ -142,10 +144,18 @@ class Lane:
         told.open = len(self._buying)
 
     def _begin(self, cycle: Cycle) -> int:
-        errands = cycle.errands if len(self._buying) < CROWD else ()
-        for errand in errands:
+        for errand in cycle.errands:
             self._spawn(self._want(cycle, errand), errand.starts)
-        return len(errands)
+        return len(cycle.errands)
+
+    async def _rest(self, crowd: int) -> None:
+        """Nothing breaks until no more than ``crowd`` purchases are under way."""
+        self.gateway.write(self._config)
+        await self.gateway.launch("")
+        until = time.monotonic() + CALM
+        while len(self._buying) > crowd and time.monotonic() < until:
+            await asyncio.wait(self._buying, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        self.gateway.kill()
 
     def _want(self, cycle: Cycle, errand: Errand) -> Want:
         number = len(self.wants) + 1

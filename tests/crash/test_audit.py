@@ -91,6 +91,15 @@ def test_an_unknown_outcome_may_wait_for_its_expiry() -> None:
     assert world.kinds() == {"left hanging"}
 
 
+def test_what_came_to_nothing_may_be_forgotten_once_it_is_void() -> None:
+    world = World()
+    world.wants[0].signed.append(replace(signed(1, 2), valid_before=int(NOW) - 1))
+    world.executions.append(Execution(4, "/after/1", "pay_1_2"))
+    assert world.kinds() == set()
+    world.wants[0].signed[1] = signed(1, 2)
+    assert world.kinds() == {"work for a payment not on record"}
+
+
 def test_pollers_may_get_each_others_lost_answers() -> None:
     """Two wants for one URL, two payments; the second was answered from the first one's record."""
     world = World()
