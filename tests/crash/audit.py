@@ -155,16 +155,26 @@ def settled_once(evidence: Evidence) -> Iterator[Finding]:
 def executed_as_promised(evidence: Evidence) -> Iterator[Finding]:
     """The upstream works once for each attempt and each redemption on record, no more.
 
-    What came to nothing may be forgotten once its authorization is void.
+    What came to nothing may be forgotten once its authorization is void. A redemption is counted at its end:
+    where money comes first, an interrupted delivery that the client saw break counts as well.
     """
+    broken = {
+        signed.id: sum(reply.status == 0 for want in group for reply in want.replies)
+        for group in evidence.groups()
+        for want in group
+        for signed in want.signed
+    }
     void = {each.id for want in evidence.wants for each in want.signed if each.valid_before < evidence.now}
     for payment, count in Counter(each.id for each in evidence.executions).items():
         record = evidence.records.get(payment)
-        if record is None and payment in void:
-            continue
         if record is None:
-            yield Finding("work for a payment not on record", f"{count} executions", (payment,))
-        elif count > record["attempts"] + record["redemptions"]:
+            if payment not in void:
+                yield Finding("work for a payment not on record", f"{count} executions", (payment,))
+            continue
+        promised = record["attempts"] + record["redemptions"]
+        if record["settle"] == "before":
+            promised += broken[payment]
+        if count > promised:
             about = f"{count} executions, {record['attempts']} attempts, {record['redemptions']} redemptions"
             yield Finding("work done twice", about, (payment,))
 

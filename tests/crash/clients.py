@@ -95,7 +95,7 @@ class Buyers:
     async def _fetch_again(self, want: Want, headers: Mapping[str, str]) -> None:
         """The key opens the stored answer: the same bytes, and no second purchase."""
         reply = await self._send(self._plain, want, headers)
-        while reply.status in (0, 503):
+        while reply.status in (0, 503) or reply.said == "payment_in_progress":
             await asyncio.sleep(_pause(reply))
             reply = await self._send(self._plain, want, headers)
         if (reply.status, reply.body) != (200, want.answer):
@@ -119,8 +119,8 @@ class Buyers:
 
     async def _judge(self, want: Want, reply: Reply, refusals: int) -> None:
         if reply.status == 200:
-            want.answer, want.ended = reply.body, "answered"
             await self._check_receipt(want, reply)
+            want.answer, want.ended = reply.body, "answered"
         elif reply.status == 402 and refusals >= REFUSALS:
             want.ended = f"402 {reply.said}"
         elif reply.status in (400, 404, 410) or reply.said in ("payment_used", "payment_bound_elsewhere"):

@@ -44,6 +44,7 @@ def record(number: int, attempt: int = 1, **changes: Any) -> dict[str, Any]:
         "amount": str(PRICE),
         "attempts": 1,
         "redemptions": 0,
+        "settle": "after",
         "valid_before": str(int(NOW) + 60),
     }
     return told | changes
@@ -98,6 +99,17 @@ def test_what_came_to_nothing_may_be_forgotten_once_it_is_void() -> None:
     assert world.kinds() == set()
     world.wants[0].signed[1] = signed(1, 2)
     assert world.kinds() == {"work for a payment not on record"}
+
+
+def test_a_delivery_that_broke_may_be_repeated_where_money_came_first() -> None:
+    world = World()
+    world.executions.append(Execution(4, "/after/1", "pay_1_1"))
+    world.ledger[0]["settle"] = "before"
+    assert world.kinds() == {"work done twice"}
+    world.wants[0].replies.insert(0, Reply(NOW, 0, "ReadError"))
+    assert world.kinds() == set()
+    world.ledger[0]["settle"] = "after"
+    assert world.kinds() == {"work done twice"}
 
 
 def test_pollers_may_get_each_others_lost_answers() -> None:

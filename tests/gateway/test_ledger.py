@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from kit.ops import tollway
 from kit.redis_server import RedisServer
-from kit.stores import claimed, make_claim, settle
+from kit.stores import HERE, claimed, make_claim, settle
 
 from gateway.ledger import COLUMNS, TABLE, Asked, asked, entries
 from gateway.payment import Claim, Orphan, payment_id
@@ -57,6 +57,7 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
     """The gateway's own hand on the store: it stays open beside the command."""
     store = store_of(settings)
     await store.open()
+    await store.arrive(HERE)
     yield store
     await store.close()
 
@@ -135,6 +136,7 @@ async def test_filters(store: Store, settings: Settings) -> None:
     await asyncio.sleep(0.02)
     await claimed(store, late)
     await settle(store, elsewhere)
+    await asyncio.sleep(0.02)
     await store.note_orphan(orphan())
     lost = payment_id(orphan().replay_key)
 
