@@ -27,7 +27,7 @@ async def test_front_run_after_the_claim_is_our_payment(
     anvil.mint(payer.address, terms.amount)
     due = rig.due(payer.pay(terms), terms)
     theirs = token_calls.transfer(due.payload)
-    assert await rig.facilitator(anvil.url).settle(due, journal) == Settled(theirs)
+    assert await rig.facilitator(anvil.url).settle(due, journal) == Settled(theirs, recognised=True)
     assert journal.recorded == []
 
 
@@ -98,7 +98,7 @@ async def test_narrow_log_providers(
         return await call(method, *params)
 
     client.rpc.call = narrow
-    assert await judge_used(client, due, [], []) == Settled(theirs)
+    assert await judge_used(client, due, [], []) == Settled(theirs, recognised=True)
     assert asked[-1] <= 10
 
 
@@ -115,7 +115,7 @@ async def test_front_run_while_ours_waits(
         await rig.until(lambda: rig.count(anvil, "pending") == 1)
         theirs = rig.send_transfer(anvil, due.payload)
         anvil.mine()
-        assert await settling == Settled(theirs)
+        assert await settling == Settled(theirs, recognised=True)
         ours = anvil.rpc("eth_getTransactionReceipt", journal.recorded[0].hash)
         assert ours["status"] == "0x0"
         assert journal.closed == {journal.recorded[0].hash}
