@@ -15,10 +15,12 @@ from crash.armed import ArmedGateway
 from crash.audit import MOVING, Evidence, Execution, Finding, audit
 from crash.clients import Buyers
 from crash.plan import Cycle, Errand
+from crash.rpc_faults import RPC_FAULTS
 from crash.transfers import mined, transfers_to
 from crash.wants import Want
 from kit.accounts import new_account
 from kit.anvil import Anvil
+from kit.faultproxy import FaultProxy
 from kit.gateway import plain_config
 from kit.redis_server import RedisServer
 from kit.upstream import Exchange, Upstream
@@ -60,6 +62,7 @@ class Lane:
         self.evidence: Evidence | None = None
         self.payee = new_account()
         self.upstream = Upstream()
+        self._rpc = FaultProxy(anvil.url)
         self._cycles = cycles
         self._anvil = anvil
         self._folder = folder
@@ -75,6 +78,7 @@ class Lane:
         if self._redis is not None:
             self._redis.start()
         self.upstream.start()
+        self._rpc.clear()
         self.gateway = self._make_gateway()
         self._buyers = Buyers(self.gateway.url, self._anvil.chain_id, self._anvil.token, self._proof)
         try:
@@ -86,6 +90,7 @@ class Lane:
             await self._buyers.close()
             self.gateway.kill()
             self.upstream.stop()
+            self._rpc.refuse()
             if self._redis is not None:
                 self._redis.stop()
 
@@ -97,7 +102,7 @@ class Lane:
         moments = dict.fromkeys(errand.moment for cycle in self._cycles for errand in cycle.errands)
         config = plain_config(
             upstream=self.upstream.url,
-            rpc=self._anvil.url,
+            rpc=self._rpc.url,
             pay_to=self.payee.address,
             key=sender.key,
             routes=[_route(moment) for moment in moments],
@@ -133,9 +138,9 @@ class Lane:
         up = await self.gateway.launch(cycle.armed)
         told.begun = self._begin(cycle)
         if up:
-            redis = asyncio.create_task(self._kill_redis(cycle, told))
+            others = asyncio.gather(self._kill_redis(cycle, told), self._fail_rpc(cycle, told))
             await self._until_it_dies(cycle, told)
-            await redis
+            await others
         else:
             told.reached = True
             told.extra.append("died while it started")
@@ -214,6 +219,15 @@ class Lane:
         await asyncio.sleep(0.1)
         self._redis.start()
         told.extra.append("Redis killed")
+
+    async def _fail_rpc(self, cycle: Cycle, told: Told) -> None:
+        """Well again before the next gateway starts: the fault is about this one's work."""
+        if cycle.rpc_fault is None:
+            return
+        RPC_FAULTS[cycle.rpc_fault](self._rpc)
+        await asyncio.sleep(cycle.rpc_fails)
+        self._rpc.clear()
+        told.extra.append(f"the RPC {cycle.rpc_fault}")
 
     # Audits
 

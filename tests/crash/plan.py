@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from crash.rpc_faults import RPC_FAULTS
+
 from facilitator.crashpoints import POINTS
 
 ROUND = (*POINTS, "random", "random")
@@ -59,6 +61,8 @@ class Cycle:
     """Seconds after which Redis is killed, too."""
     rpc_fault: str | None
     """How the chain's endpoint fails for a while."""
+    rpc_fails: float
+    """How long, in seconds."""
     errands: tuple[Errand, ...]
 
     @property
@@ -73,7 +77,7 @@ class Options:
 
     moments: Sequence[str] = MOMENTS
     points: Sequence[str] = ROUND
-    rpc_faults: Sequence[str] = ()
+    rpc_faults: Sequence[str] = tuple(RPC_FAULTS)
     errands: int = 7
     """Most purchases begun in one cycle."""
     stops: bool = True
@@ -107,6 +111,7 @@ def _cycle(dice: random.Random, number: int, store: str, point: str, options: Op
         lasts=dice.uniform(0.2, 2.2) if point == "random" else 3.0,
         redis_dies=dice.uniform(0.1, 1.5) if store == "redis" and dice.random() < 0.12 else None,
         rpc_fault=dice.choice(options.rpc_faults) if options.rpc_faults and dice.random() < 0.12 else None,
+        rpc_fails=dice.uniform(0.5, 2.0),
         errands=tuple(_errands(dice, errands, options, hasty=not stop)),
     )
 
