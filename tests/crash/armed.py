@@ -49,6 +49,11 @@ class ArmedGateway(Gateway):
                 f"the gateway ended with {self._running.returncode}:\n{self._said_since(said_before)[-4000:]}"
             )
 
+    def end(self) -> None:
+        """``kill``, also where it was never started."""
+        if self._process is not None:
+            self.kill()
+
     @property
     def ended(self) -> bool:
         """Whether the process (not just one of its workers) is gone."""
