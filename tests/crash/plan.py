@@ -12,6 +12,8 @@ from facilitator.crashpoints import POINTS
 
 ROUND = (*POINTS, "random", "random")
 """Every so many cycles each of these was planned once, in an order of the seed's."""
+SELDOM = ("K5", "K7", "K9", "K10")
+"""Points that not every purchase comes to, or many together."""
 STOP_EVERY = 40
 """One cycle in so many freezes a worker beyond its lease (it takes a dozen seconds)."""
 MOMENTS = ("after", "before", "deferred")
@@ -99,14 +101,15 @@ def plan(seed: int, count: int, stores: Sequence[str], options: Options) -> dict
 
 def _cycle(dice: random.Random, number: int, store: str, point: str, options: Options, stop: bool) -> Cycle:
     stop = stop and point != "random"
+    workers = 2 if stop else dice.choice((1, 1, 2))
     signal = "STOP" if stop else "TERM" if dice.random() < 0.08 else "KILL"
     errands = dice.randint(3, options.errands)
     return Cycle(
         number=number,
         store=store,
-        workers=2 if stop else dice.choice((1, 1, 2)),
+        workers=workers,
         point=point,
-        nth=1 if stop else dice.choice((1, 1, 1, 2, 2, 3, 4)),
+        nth=1 if stop else dice.choice((1, 1, 1, 2) if workers > 1 or point in SELDOM else (1, 1, 2, 3, 4)),
         signal=signal,
         lasts=dice.uniform(0.2, 2.2) if point == "random" else 3.0,
         redis_dies=dice.uniform(0.1, 1.5) if store == "redis" and dice.random() < 0.12 else None,
