@@ -28,8 +28,11 @@ def main() -> int:
     stores = STORES if given.store == "both" else (given.store,)
     report = Report(seed, folder, sys.stdout)
     options = Options(moments=given.moments.split(","))
-    asyncio.run(run(seed, given.cycles, stores, options, folder, report))
-    return 1 if report.finish() else 0
+    try:
+        asyncio.run(run(seed, given.cycles, stores, options, folder, report))
+    finally:
+        found = report.finish()
+    return 1 if found else 0
 
 
 sys.exit(main())

@@ -15,7 +15,7 @@ from kit.anvil import Anvil
 async def run(
     seed: int, count: int, stores: Sequence[str], options: Options, folder: Path, report: Report
 ) -> None:
-    """Play ``count`` cycles; what comes of them goes to ``report``. An end by an error is a finding."""
+    """Play ``count`` cycles; what comes of them goes to ``report``."""
     with Anvil(block_time=1) as anvil:
         anvil.place_token()
         lanes = []

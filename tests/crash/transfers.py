@@ -39,9 +39,9 @@ def transfers_to(anvil: Anvil, payee: str) -> list[Transfer]:
 
 
 def mined(anvil: Anvil, transaction: str) -> bool:
-    """Whether it is in a block, and did not revert."""
-    receipt = anvil.rpc("eth_getTransactionReceipt", transaction)
-    return receipt is not None and receipt["status"] == "0x1"
+    """Whether it is in a block, and did not revert; an empty hash is nowhere."""
+    receipt = transaction and anvil.rpc("eth_getTransactionReceipt", transaction)
+    return bool(receipt) and receipt["status"] == "0x1"
 
 
 def _transfer(anvil: Anvil, log: dict[str, Any], before: dict[str, Any] | None) -> Transfer:
