@@ -21,8 +21,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="what an earlier run printed")
     parser.add_argument("--store", choices=(*STORES, "both"), default="both")
     parser.add_argument("--moments", default=",".join(MOMENTS), help="which kinds of routes there are")
-    parser.add_argument("--report", type=Path, default=None, help="a folder for what was found")
+    parser.add_argument("--report", type=Path, default=None, help="an empty folder for what is found")
     given = parser.parse_args()
+    if given.report is not None and given.report.exists() and any(given.report.iterdir()):
+        parser.error("--report: the folder is not empty")
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     folder = given.report or Path(tempfile.mkdtemp(prefix="tollway-crash-"))
     stores = STORES if given.store == "both" else (given.store,)
