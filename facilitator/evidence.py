@@ -61,9 +61,9 @@ async def judge_used(
     use = await find_use(client, asset, authorization)
     if use is None:
         return Unknown()
-    if use.cancelled:
-        return Refused(NOT_OURS, "cancelled by the payer")
     mined = await find_mined(client, use.transaction)
+    if use.cancelled:
+        return Unknown() if mined is None else Refused(NOT_OURS, "cancelled by the payer")
     if mined is None or not token_abi.shows_use(mined.receipt, asset, authorization):
         return Unknown(use.transaction)
     if not token_abi.proves_transfer(mined.receipt, asset, authorization):

@@ -63,9 +63,10 @@ class Fuel:
         self._gas = max(self._gas, gas)
 
     def left(self) -> dict[str, int]:
-        """How many settlements each sender can pay for; empty until somebody looked."""
-        price = max(1, self._gas * self._price)
-        return {sender: balance // price for sender, balance in self._balances.items()}
+        """How many settlements each sender can pay for (``RESERVE`` where gas is free); empty until
+        somebody looked."""
+        price = self._gas * self._price
+        return {sender: balance // price if price else RESERVE for sender, balance in self._balances.items()}
 
     def fueled(self) -> bool:
         """Whether any key has enough for new work; taken to be so until somebody looked."""

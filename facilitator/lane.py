@@ -73,6 +73,10 @@ class Lane:
         """Transactions sent beyond ``mined`` ones, as far as known."""
         return max(0, (self._next or 0) - mined)
 
+    def passed(self, nonce: int) -> bool:
+        """Whether, as last seen, a transaction with this nonce is mined."""
+        return nonce < self._mined
+
     async def resume(self, signer: Signer, journal: Journal) -> None:
         """Forget what is known and send what is recorded, open and not on its way."""
         async with self._lock:
@@ -88,16 +92,11 @@ class Lane:
             if time.monotonic() - self._tended < TEND:
                 return
             self._tended = time.monotonic()
-            counts = await self._client.counts(self.address)
-            under_way = await self._under_way(journal, counts)
+            counts, under_way, _ = await self._mend(signer, journal)
             if self._next is not None and [each.nonce for each in under_way] != list(
                 range(counts.mined, self._next)
             ):
                 self._next = None
-            found = await self._send_missing(signer, under_way)
-            if signer.holds(self.address):
-                stuck = self._stuck(signer, under_way, found, counts)
-                await self._raise_fees(signer, journal, stuck, counts.head.base_fee)
 
     async def send(
         self, signer: Signer, journal: Journal, transfer: Transfer
@@ -131,9 +130,7 @@ class Lane:
         RpcUnavailable while the chain does not take what is recorded.
         """
         self._next = None
-        counts = await self._client.counts(self.address)
-        under_way = await self._under_way(journal, counts)
-        found = await self._send_missing(signer, under_way)
+        counts, under_way, found = await self._mend(signer, journal)
         for outgoing in under_way:
             if outgoing.hash in found and not found[outgoing.hash].arrived:
                 raise RpcUnavailable(f"{self.sender}: transaction {outgoing.nonce} is not taken")
@@ -141,6 +138,16 @@ class Lane:
         self._last = max(taken, default=-1)
         self._next = next(nonce for nonce in count(counts.pending) if nonce not in taken)
         return self._next
+
+    async def _mend(self, signer: Signer, journal: Journal) -> tuple[Counts, list[Outgoing], Found]:
+        """Send again what is missing and raise what is too cheap; what was under way before that."""
+        counts = await self._client.counts(self.address)
+        under_way = await self._under_way(journal, counts)
+        found = await self._send_missing(signer, under_way)
+        if signer.holds(self.address):
+            stuck = self._stuck(signer, under_way, found, counts)
+            await self._raise_fees(signer, journal, stuck, counts.head.base_fee)
+        return counts, under_way, found
 
     async def _under_way(self, journal: Journal, counts: Counts) -> list[Outgoing]:
         """What is recorded or remembered and not mined: the newest of each nonce, lowest nonce first.

@@ -25,18 +25,19 @@ class Receipts:
         self._waiting: dict[str, list[asyncio.Future[Receipt]]] = {}
         self._rounds: asyncio.Task[None] | None = None
 
-    async def wait(self, transactions: Sequence[str], within: float) -> Receipt | None:
+    async def wait(self, transactions: Sequence[str], within: float, *, early: bool = True) -> Receipt | None:
         """The receipt of the first of ``transactions`` to have its confirmations on the chain as it
         now is, or None after ``within`` seconds.
 
-        While the chain cannot be asked, waiting goes on.
+        While the chain cannot be asked, waiting goes on. ``early``: look at once, for who waits anew.
         """
         answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         for transaction in transactions:
             self._waiting.setdefault(transaction, []).append(answered)
         try:
             async with asyncio.timeout(max(within, 0)):
-                await self._look_early(transactions, answered)
+                if early:
+                    await self._look_early(transactions, answered)
                 self._keep_looking()
                 return await answered
         except TimeoutError:

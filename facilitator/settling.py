@@ -143,22 +143,26 @@ class _Settling:
     async def _follow(self) -> Settlement | None:
         """Wait for what is recorded to be mined, looking after its lanes meanwhile; None when none of it
         can be mined any more."""
+        early = True
         while True:
-            receipt = await self._desk.receipts.wait(self._hashes(), min(self._left(), TEND))
+            within = min(self._left(), TEND)
+            receipt = await self._desk.receipts.wait(self._hashes(), within, early=early)
+            early = False
             if receipt is not None:
                 return await self._conclude(receipt)
             if self._left() <= 0:
                 return Unknown()
             with contextlib.suppress(VerificationUnavailable):
-                await self._tend()
-                if await self._replaced():
+                if await self._tend() and await self._replaced():
                     return None
 
-    async def _tend(self) -> None:
+    async def _tend(self) -> bool:
+        """Look after the lanes; whether all our nonces are mined, by ours or by others."""
         signer = await self._desk.signer()
         for sender in {outgoing.sender for outgoing in self._sent}:
             await self._desk.lane(sender).tend(signer, self._journal)
         self._sent = await self._journal.of(self._due.payment_id)
+        return all(self._desk.lane(each.sender).passed(each.nonce) for each in self._sent)
 
     async def _conclude(self, receipt: Receipt) -> Settlement:
         """What a mined transaction of ours means."""

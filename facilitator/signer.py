@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, cast
 
 from eth_account import Account
@@ -119,7 +120,7 @@ class Signer:
 
     def bid(self, raw: bytes) -> int:
         """The most a signed transaction pays for one unit of gas, wei."""
-        return _fees(_fields(raw)).most
+        return _bid(raw)
 
     def raise_fees(self, address: str, raw: bytes, base_fee: int) -> Signed | None:
         """The same transaction with its fees raised by an eighth or more; None where the cap forbids it."""
@@ -182,6 +183,11 @@ async def _send(web3: AsyncWeb3[Any], raw: bytes) -> Delivery:
     except _ODD_ANSWER:
         return Delivery.UNCERTAIN
     return Delivery.ACCEPTED
+
+
+@lru_cache(maxsize=1024)
+def _bid(raw: bytes) -> int:
+    return _fees(_fields(raw)).most
 
 
 def _fields(raw: bytes) -> dict[str, Any]:

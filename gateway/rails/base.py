@@ -47,8 +47,14 @@ class Credential:
     queue: str
     expires_at: int
     terms: bytes
+    settle_within: float
+    """Seconds its settlement may take."""
+    worth: int
+    """Its amount in millionths of a dollar (of the asset's unit, where that is no dollar), rounded up."""
     refused: Refused | None
     """Why no new claim may be made with it; a record of it is answered all the same."""
+    identifier: str | None = None
+    """An idempotency key the payment itself carries (x402 ``payment-identifier``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,11 @@ class Rail(Protocol):
     queues: tuple[str, ...]
     """Its settlement queues; each is served by one process at a time, under a lease of the same name."""
 
-    def challenge(self, quote: Quote, error: str) -> Challenge:
-        """How to pay ``quote``; ``error`` is the reason a payment was refused, or ``payment_required``."""
+    def challenge(self, quote: Quote, error: str) -> Challenge | None:
+        """How to pay ``quote``; ``error`` is the reason a payment was refused, or ``payment_required``.
+
+        None while nothing could be settled: no work must be taken then.
+        """
 
     def read(self, header: str, value: str, quotes: Sequence[Quote]) -> Credential | Refused:
         """Decode and check what needs no I/O; MalformedCredential is the client's fault."""
@@ -81,11 +90,21 @@ class Rail(Protocol):
     async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
         """What needs the outside; VerificationUnavailable when it cannot be asked."""
 
+    async def find_paid(self, credential: Credential) -> str | None:
+        """The transaction that paid us by this used credential, if it did; VerificationUnavailable."""
+
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Move the money of one payment."""
 
     async def resume(self, queue: str, journal: Journal) -> None:
         """This process has just become the one that serves ``queue``: take up what was left open."""
 
-    def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
-        """The receipt header; ``reason`` is None for a settled payment."""
+    def receipt(
+        self,
+        terms: bytes,
+        *,
+        transaction: str,
+        reason: str | None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Field:
+        """The receipt header; ``reason`` is None for a settled payment, or one that is going to be."""

@@ -13,7 +13,16 @@ from typing import Any
 
 import orjson
 
-from facilitator.base import Accepted, Due, InFlight, Journal, Purse, Refused, Settlement
+from facilitator.base import (
+    Accepted,
+    Due,
+    InFlight,
+    Journal,
+    Purse,
+    Refused,
+    Settlement,
+    VerificationUnavailable,
+)
 from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
 from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
 from facilitator.local import LocalFacilitator
@@ -50,19 +59,24 @@ class X402Rail:
         *,
         versions: frozenset[int],
         settle_within: Mapping[str, float],
+        worth: Callable[[PaymentRequirements], int],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._offers = offers
         self._facilitator = facilitator
         self._versions = versions
         self._settle_within = settle_within
+        self._worth = worth
         self._clock = clock
         self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
         self.queues = tuple(facilitator.senders())
 
-    def challenge(self, quote: Quote, error: str) -> Challenge:
-        """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired)."""
-        about = (self._offers(quote.money), quote.resource, quote.description, quote.mime_type, error)
+    def challenge(self, quote: Quote, error: str) -> Challenge | None:
+        """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired), for networks with gas."""
+        offers = [offer for offer in self._offers(quote.money) if self._facilitator.fueled(offer.network)]
+        if not offers:
+            return None
+        about = (offers, quote.resource, quote.description, quote.mime_type, error)
         fields: list[Field] = []
         if 2 in self._versions:
             fields.append((b"PAYMENT-REQUIRED", encode_header(payment_required_v2(*about)).encode()))
@@ -89,6 +103,8 @@ class X402Rail:
     async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
         payload, requirements = _read_terms(credential.terms)
+        if not self._facilitator.fueled(credential.network):
+            raise VerificationUnavailable(f"{credential.network}: no settlement key has gas")
 
         async def claims() -> list[InFlight]:
             return [_in_flight(payment) for payment in await others.load()]
@@ -98,17 +114,29 @@ class X402Rail:
             payload, requirements, Purse(others.total, claims), work_budget=budget
         )
 
+    async def find_paid(self, credential: Credential) -> str | None:
+        """The transaction that used an authorization to pay us."""
+        payload, requirements = _read_terms(credential.terms)
+        return await self._facilitator.find_paid(requirements, payload)
+
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Settle through the facilitator by the recorded terms."""
         payload, requirements = _read_terms(payment.terms)
-        due = Due(payment.id, payload, requirements, payment.created_at)
+        due = Due(payment.id, payload, requirements, payment.created_at, payment.queue)
         return await self._facilitator.settle(due, journal)
 
     async def resume(self, queue: str, journal: Journal) -> None:
         """Send recorded, open transactions again."""
         await self._facilitator.resume(queue, journal)
 
-    def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
+    def receipt(
+        self,
+        terms: bytes,
+        *,
+        transaction: str,
+        reason: str | None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Field:
         """``PAYMENT-RESPONSE`` (v2) or ``X-PAYMENT-RESPONSE`` (v1), with the credential's network name."""
         payload, _ = _read_terms(terms)
         value = receipt(
@@ -117,6 +145,7 @@ class X402Rail:
             payer=payload.authorization.sender,
             transaction=transaction,
             error_reason=reason,
+            extra=extra,
         )
         return RECEIPT_HEADER[payload.version].encode(), value.encode()
 
@@ -142,7 +171,10 @@ class X402Rail:
             queue=self._facilitator.sender_for(terms.network, payment_id(key)),
             expires_at=authorization.valid_before,
             terms=_write_terms(payload, terms),
+            settle_within=self._settle_within[terms.network],
+            worth=self._worth(terms),
             refused=refused,
+            identifier=payload.identifier,
         )
 
     def _budget(self, terms: PaymentRequirements, work: float) -> int:

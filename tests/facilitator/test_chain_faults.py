@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from kit.anvil import Anvil
 from kit.faultproxy import BAD_GATEWAY, HTML, TOO_MANY, Delay, Error, Fault, FaultProxy, Hang, Lose, Reset
 from web3 import Web3
 
-from facilitator.base import Accepted, Purse, Refused, Settled, Unknown, VerificationUnavailable
+from facilitator.base import Accepted, Due, Purse, Refused, Settled, Unknown, VerificationUnavailable
 from facilitator.wire import PaymentRequirements
 
 OPERATOR = Anvil.accounts[0]
@@ -48,7 +49,7 @@ async def test_an_rpc_that_fails(
     journal: Any,
     terms: PaymentRequirements,
 ) -> None:
-    """chain-00, chain-01, chain-02: from the first call, at the send, or once it was sent."""
+    """chain-00: from the first call, at the send, or once it was sent."""
     anvil.mint(payer.address, terms.amount)
     rig.timeout = 0.15
     proxy.on(DOWN[fault], method)
@@ -81,6 +82,39 @@ async def test_an_rpc_that_refuses_connections(
     await asyncio.sleep(0.1)
     proxy.clear()
     assert await settling == Settled(journal.recorded[0].hash)
+
+
+async def test_a_chain_that_fails_under_load(
+    rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-00, chain-23: blocks of a second, sixty payments, two keys; endpoints flap, the pool
+    is emptied, answers are lost: every payment is settled, each once."""
+    keys = [OPERATOR.key, Anvil.accounts[1].key]
+    with Anvil(block_time=1) as anvil, FaultProxy(anvil.url) as a, FaultProxy(anvil.url) as b:
+        anvil.place_token()
+        anvil.mint(payer.address, 60 * terms.amount)
+        facilitator = rig.facilitator(a.url, b.url, keys=keys, settle_within=5.0)
+        plain = [rig.due(payer.pay(terms), terms) for _ in range(60)]
+        dues = [replace(due, sender=facilitator.sender_for(terms.network, due.payment_id)) for due in plain]
+
+        async def until_settled(due: Due) -> Settled:
+            while True:
+                found = await facilitator.settle(due, journal)
+                if not isinstance(found, Unknown):
+                    assert isinstance(found, Settled)
+                    return found
+                await asyncio.sleep(0.05)
+
+        settling = [asyncio.create_task(until_settled(due)) for due in dues]
+        for fault, proxy in [(Lose(), a), (TOO_MANY, b), (Reset(), a)]:
+            proxy.on(fault)
+            await asyncio.sleep(0.4)
+            proxy.clear()
+            anvil.rpc("anvil_dropAllTransactions")
+            await asyncio.sleep(0.4)
+        done = await asyncio.wait_for(asyncio.gather(*settling), 40)
+        assert len({each.transaction for each in done}) == 60
+        assert (rig.transfers(anvil, terms), anvil.balance(payer.address)) == (60, 0)
 
 
 async def test_a_slow_rpc(

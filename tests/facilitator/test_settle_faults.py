@@ -150,6 +150,7 @@ async def test_no_money_for_gas(
 async def test_our_nonce_was_taken_by_somebody_with_our_key(
     anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
+    """chain-10: ours can never be mined: a new one with the next nonce."""
     anvil.mint(payer.address, 3 * terms.amount)
     facilitator = rig.facilitator(anvil.url)
     assert isinstance(await facilitator.settle(rig.due(payer.pay(terms), terms), journal), Settled)

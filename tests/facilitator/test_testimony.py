@@ -106,7 +106,10 @@ async def test_a_payment_that_an_endpoint_denies(
     assert (len(journal.recorded), rig.transfers(anvil, terms)) == (2, 2)
 
 
-@pytest.mark.parametrize("case", ["all agree", "one is down", "one hides the receipt", "one says paid"])
+@pytest.mark.parametrize(
+    "case",
+    ["all agree", "one is down", "one hides the receipt", "one of three hides it", "one says paid"],
+)
 async def test_reverted_is_believed_only_when_all_say_so(
     case: str, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
@@ -115,18 +118,20 @@ async def test_reverted_is_believed_only_when_all_say_so(
         Anvil(extra=["--no-mining", "--order", "fees"]) as anvil,
         FaultProxy(anvil.url) as first,
         FaultProxy(anvil.url) as second,
+        FaultProxy(anvil.url) as third,
     ):
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)
         anvil.mine()
         due = rig.due(payer.pay(terms), terms)
-        facilitator = rig.facilitator(first.url, second.url, settle_within=1.0)
+        urls = [first.url, second.url, third.url][: 3 if case == "one of three hides it" else 2]
+        facilitator = rig.facilitator(*urls, settle_within=1.0)
         settling = asyncio.create_task(facilitator.settle(due, journal))
         await rig.until(lambda: rig.count(anvil, "pending") == 1)
         rig.send_transfer(anvil, payer.pay(terms))
         if case == "one is down":
             second.refuse()
-        elif case == "one hides the receipt":
+        elif "hides" in case:
             second.on(Lie(nothing), RECEIPT)
         elif case == "one says paid":
             paid = forged(anvil, due).change
@@ -135,7 +140,7 @@ async def test_reverted_is_believed_only_when_all_say_so(
         refused = Refused("insufficient_funds", "ERC20: transfer amount exceeds balance")
         assert await settling == (refused if case == "all agree" else Unknown(journal.recorded[0].hash))
         second.clear()
-        facilitator = rig.facilitator(first.url, second.url, settle_within=1.0)
+        facilitator = rig.facilitator(*urls, settle_within=1.0)
         assert await facilitator.settle(due, journal) == refused
         assert journal.closed == {journal.recorded[0].hash}
 

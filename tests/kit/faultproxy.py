@@ -93,11 +93,13 @@ def reverted(params: list[Any], result: Any) -> Any:
 
 
 class FaultProxy:
-    """``url`` in front of ``target``; a context manager. ``asked`` are all methods that came, in order."""
+    """``url`` in front of ``target``; a context manager. ``asked`` are all methods that came, in order,
+    ``exchanges`` the requests they came in."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.asked: list[str] = []
+        self.exchanges = 0
         self._faults: list[tuple[Fault, frozenset[str]]] = []
         self._lag = 0
         self._cleared = threading.Event()
@@ -222,6 +224,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             raw = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             calls = raw if isinstance(raw, list) else [raw]
             proxy.asked += [call["method"] for call in calls]
+            proxy.exchanges += 1
             if proxy.fault(calls, Hang):
                 proxy.wait_until_cleared()
                 return self._reset()
