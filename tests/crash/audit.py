@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from crash.transfers import Transfer
@@ -21,6 +22,8 @@ MOVING = ("served", "settling", "unknown", "serving")
 PAID = ("settled", "serving", "refund_due", "refunding", "refunded")
 """States that say the money came."""
 UNPAID = ("reserved", "released", "refused")
+LATE = 0.3
+"""Seconds after the last byte in which a delivery is marked, on a busy machine."""
 GRACE = 30.0
 """Seconds after its authorization is void in which an unknown outcome must have become known."""
 
@@ -73,6 +76,19 @@ class Evidence:
             found[want.payer.address, f"{want.method} {want.path}", want.body].append(want)
         yield from found.values()
 
+    def unread(self, group: Sequence[Want]) -> list[str]:
+        """Payments whose answer was in the client's kernel when the client gave up without reading it.
+
+        That is delivered: whoever asks again is a new customer.
+        """
+        given_up = [reply for want in group for reply in want.replies if reply.gave_up]
+        return [
+            payment
+            for payment in _ids(group)
+            if (at := _delivered_at(self.records.get(payment, {}))) is not None
+            and any(reply.began <= at <= reply.at + LATE for reply in given_up)
+        ]
+
 
 def audit(evidence: Evidence) -> list[Finding]:
     """All findings, in no particular order of weight."""
@@ -84,7 +100,8 @@ def charged_once(evidence: Evidence) -> Iterator[Finding]:
     for group in evidence.groups():
         ids = _ids(group)
         paid = [transfer for each in ids for transfer in evidence.paid.get(each, ())]
-        if len(paid) > len(group) or sum(each.amount for each in paid) > PRICE * len(group):
+        most = len(group) + len(evidence.unread(group))
+        if len(paid) > most or sum(each.amount for each in paid) > PRICE * most:
             about = f"{_named(group)}: {len(paid)} transfers for {len(group)} purchases"
             yield Finding("double charge", about, tuple(each.id for each in paid))
 
@@ -227,6 +244,12 @@ RULES: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     nothing_is_left_hanging,
     sums_agree,
 )
+
+
+def _delivered_at(record: dict[str, Any]) -> float | None:
+    """Unix seconds."""
+    text = record.get("delivered_at")
+    return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
 def _ids(wants: Iterable[Want]) -> tuple[str, ...]:

@@ -136,8 +136,9 @@ class Buyers:
             want.wrong.append(f"answered before its transaction was mined: {reply.receipt['transaction']}")
 
     async def _send(self, client: httpx.AsyncClient, want: Want, headers: Mapping[str, str]) -> Reply:
+        began = time.time()
         answer = await self._ask(client, want, headers)
-        reply = answer if isinstance(answer, Reply) else _reply(answer)
+        reply = answer if isinstance(answer, Reply) else _reply(answer, began)
         want.replies.append(reply)
         return reply
 
@@ -151,11 +152,15 @@ class Buyers:
             extensions={"want": want},
             timeout=want.errand.patience,
         )
+        began = time.time()
         try:
             async with asyncio.timeout(want.errand.patience):
                 reply = await sending
-        except (httpx.TransportError, PaymentError, TimeoutError) as error:
-            return Reply(time.time(), 0, f"{type(error).__name__}: {error}")
+        except (httpx.TimeoutException, TimeoutError) as error:
+            return Reply(began, time.time(), 0, type(error).__name__, gave_up=True)
+        except (httpx.TransportError, PaymentError) as error:
+            gave_up = isinstance(error.__cause__, httpx.TimeoutException)
+            return Reply(began, time.time(), 0, f"{type(error).__name__}: {error}", gave_up=gave_up)
         return Answer(reply.status_code, joined(reply.headers.multi_items()), reply.content)
 
     def _stock_client(self, want: Want) -> httpx.AsyncClient:
@@ -168,9 +173,10 @@ class Buyers:
         return self._stock[want.payer.address]
 
 
-def _reply(answer: Answer) -> Reply:
+def _reply(answer: Answer, began: float) -> Reply:
     retry_after = answer.headers.get("retry-after")
     return Reply(
+        began,
         time.time(),
         answer.status,
         _said(answer),

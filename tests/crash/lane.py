@@ -145,9 +145,9 @@ class Lane:
         if redis is None or cycle.redis_dies is None:
             return
         await asyncio.sleep(min(cycle.redis_dies, cycle.lasts))
-        redis.kill()
+        await asyncio.to_thread(redis.kill)
         await asyncio.sleep(0.1)
-        redis.start()
+        await asyncio.to_thread(redis.start)
         told.extra.append("Redis killed")
 
     async def _fail_rpc(self, cycle: Cycle, told: Told) -> None:

@@ -74,6 +74,8 @@ class Report:
         yield f"wants {len(wants)} ({_counts(ended)}), attempts {sum(len(want.replies) for want in wants)}"
         yield f"authorizations {signed}, transfers {settled}, replayed answers {replays}"
         yield f"ledger: {_counts(states)}"
+        unread = sum(len(each.unread(group)) for each in evidence for group in each.groups())
+        yield f"answers in the kernel of a client that gave up, and so bought again: at most {unread}"
         yield ", ".join(f"{kind}: {kinds[kind]}" for kind in COUNTED) + f", all findings: {kinds.total()}"
 
     def _print(self, line: str) -> None:

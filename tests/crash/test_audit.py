@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def bought(number: int, **errand: Any) -> Want:
     """A want that was answered at the first attempt, by the execution of the same number."""
     payer = DevAccount(f"0xpayer{number}", "0x")
     want = Want(number, f"/after/{number}", replace(ERRAND, **errand), payer, b"", [signed(number)])
-    want.replies = [Reply(NOW, 200, "", answer(number))]
+    want.replies = [Reply(NOW - 1, NOW, 200, "", answer(number))]
     want.answer, want.ended = answer(number), "answered"
     return want
 
@@ -45,6 +46,7 @@ def record(number: int, attempt: int = 1, **changes: Any) -> dict[str, Any]:
         "attempts": 1,
         "redemptions": 0,
         "settle": "after",
+        "delivered_at": datetime.fromtimestamp(NOW, UTC).isoformat(),
         "valid_before": str(int(NOW) + 60),
     }
     return told | changes
@@ -106,10 +108,20 @@ def test_a_delivery_that_broke_may_be_repeated_where_money_came_first() -> None:
     world.executions.append(Execution(4, "/after/1", "pay_1_1"))
     world.ledger[0]["settle"] = "before"
     assert world.kinds() == {"work done twice"}
-    world.wants[0].replies.insert(0, Reply(NOW, 0, "ReadError"))
+    world.wants[0].replies.insert(0, Reply(NOW - 1, NOW, 0, "ReadError"))
     assert world.kinds() == set()
     world.ledger[0]["settle"] = "after"
     assert world.kinds() == {"work done twice"}
+
+
+def test_who_gives_up_with_the_answer_in_its_kernel_is_a_new_customer() -> None:
+    world = World()
+    double_charge(world)
+    world.wants[0].replies.insert(0, Reply(NOW - 1, NOW, 0, "ReadTimeout", gave_up=True))
+    world.ledger[-1]["delivered_at"] = None
+    assert world.kinds() == set()
+    world.ledger[0]["delivered_at"] = datetime.fromtimestamp(NOW - 5, UTC).isoformat()
+    assert world.kinds() == {"double charge"}
 
 
 def test_pollers_may_get_each_others_lost_answers() -> None:
@@ -117,10 +129,10 @@ def test_pollers_may_get_each_others_lost_answers() -> None:
     world = World()
     shared = world.wants[1]
     shared.path, shared.payer = world.wants[0].path, world.wants[0].payer
-    shared.answer, shared.replies = answer(1), [Reply(NOW, 200, "", answer(1), replayed=True)]
+    shared.answer, shared.replies = answer(1), [Reply(NOW - 1, NOW, 200, "", answer(1), replayed=True)]
     world.executions[1] = Execution(2, "/after/1", "pay_2_1")
     assert world.kinds() == set()
-    shared.replies = [Reply(NOW, 200, "", answer(1))]
+    shared.replies = [Reply(NOW - 1, NOW, 200, "", answer(1))]
     assert world.kinds() == {"one answer sold twice"}
 
 

@@ -31,7 +31,9 @@ class Signed:
 class Reply:
     """What came of one attempt; ``status`` 0 where no answer came whole."""
 
+    began: float
     at: float
+    """Unix seconds from its first byte out to its end."""
     status: int
     said: str
     """The problem's code, the 402's error, or the exception."""
@@ -39,6 +41,8 @@ class Reply:
     receipt: dict[str, Any] | None = None
     replayed: bool = False
     retry_after: float | None = None
+    gave_up: bool = False
+    """The client itself ended it, out of patience."""
 
 
 @dataclass(slots=True)
