@@ -12,7 +12,7 @@ from facilitator.crashpoints import POINTS
 
 ROUND = (*POINTS, "random", "random")
 """Every so many cycles each of these was planned once, in an order of the seed's."""
-SELDOM = ("K5", "K7", "K9", "K10")
+SELDOM = ("K5", "K7", "K8", "K9", "K10")
 """Points that not every purchase comes to, or many together."""
 STOP_EVERY = 40
 """One cycle in so many freezes a worker beyond its lease (it takes a dozen seconds)."""
