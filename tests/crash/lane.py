@@ -44,7 +44,13 @@ class Lane:
     """Plays its cycles in order, audits every ``BATCH`` of them, and stops where something is found."""
 
     def __init__(
-        self, store: str, cycles: Sequence[Cycle], anvil: Anvil, folder: Path, say: Callable[[Told], None]
+        self,
+        store: str,
+        cycles: Sequence[Cycle],
+        anvil: Anvil,
+        folder: Path,
+        say: Callable[[Told], None],
+        ended: Callable[[Lane], None],
     ) -> None:
         self.store = store
         self.wants: list[Want] = []
@@ -53,6 +59,7 @@ class Lane:
         self.evidence: Evidence | None = None
         self._cycles = cycles
         self._say = say
+        self._ended = ended
         self._buying: set[asyncio.Task[None]] = set()
         moments = sorted({errand.moment for cycle in cycles for errand in cycle.errands})
         self._scene = Scene(store, moments, anvil, folder)
@@ -71,6 +78,7 @@ class Lane:
                 task.cancel()
             await asyncio.gather(*self._buying, return_exceptions=True)
             await self._scene.close()
+            self._ended(self)
 
     # Cycles
 

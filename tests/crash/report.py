@@ -36,18 +36,19 @@ class Report:
         bought = f"{told.begun} wants begun, {told.open} open"
         self._print("; ".join((f"seed {self._seed} cycle {cycle.number:4} {died}", bought, *told.extra)))
 
+    def ended(self, lane: Lane) -> None:
+        """A lane is through, or stops because of what was found: told at once, with the evidence."""
+        for finding in lane.findings:
+            self._print(f"FOUND in {lane.store}: {finding}")
+        if lane.findings:
+            _leave(lane, self._folder / lane.store)
+            self._print(f"seed {self._seed}: everything about it is in {self._folder / lane.store}")
+
     def finish(self) -> int:
-        """The table, the sums and every finding; how many there are."""
-        found = [(lane, finding) for lane in self.lanes for finding in lane.findings]
+        """The table and the sums; how many findings there are."""
         for line in (*self._table(), *self._sums()):
             self._print(line)
-        for lane, finding in found:
-            self._print(f"FOUND in {lane.store}: {finding}")
-        if found:
-            for lane in self.lanes:
-                _leave(lane, self._folder / lane.store)
-            self._print(f"seed {self._seed}: everything about it is in {self._folder}")
-        return len(found)
+        return sum(len(lane.findings) for lane in self.lanes)
 
     def _table(self) -> Iterator[str]:
         told = [each for lane in self.lanes for each in lane.told]

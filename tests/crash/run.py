@@ -22,7 +22,7 @@ async def run(
         for store, cycles in plan(seed, count, stores, options).items():
             place = folder / store
             place.mkdir(parents=True, exist_ok=True)
-            lanes.append(Lane(store, cycles, anvil, place, report.cycle))
+            lanes.append(Lane(store, cycles, anvil, place, report.cycle, report.ended))
         report.lanes = lanes
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
