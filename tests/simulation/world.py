@@ -1,0 +1,215 @@
+"""Everything around the gateways in one history, and what must be true at every moment of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from facilitator.exact_evm import replay_key
+from facilitator.wire import Authorization
+from gateway.payment import Caps, Claimed, Moment, State, payment_id
+from simulation.chain import US, Chain
+from simulation.faults import Faults, Plan
+from simulation.loop import VirtualLoop
+from simulation.memory import MemoryStore
+from simulation.net import Pipe
+from simulation.upstream import Upstream
+from simulation.wallets import CHAIN_ID, TOKEN, authorization, credential, valid_until, wallet
+
+AMOUNT = 10_000
+CAPS = Caps(per_payer=2 * AMOUNT, total=3 * AMOUNT)
+REDEEM_WINDOW = 3600.0
+MAX_ANSWER = 2048
+_ANSWER = re.compile(rb"answer (\d+) of ")
+PAID = frozenset({State.SETTLED, State.SERVING, State.REFUND_DUE})
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """One authorization a payer made."""
+
+    payer: int
+    header: str
+    payment: str
+    nonce: str
+    data: str
+    path: str
+    """What it was made for."""
+    forged: bool = False
+
+
+@dataclass(slots=True)
+class Want:
+    """One thing a payer wants once."""
+
+    payer: int
+    path: str
+    answers: list[bytes] = field(default_factory=list)
+    refused: str | None = None
+    """Why it cannot be had: the code of the last 402."""
+    expected_refusal: bool = False
+    tries: int = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether it was completely delivered at least once."""
+        return bool(self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must never be."""
+
+    invariant: str
+    what: str
+
+
+class WatchedStore(MemoryStore):
+    """The store, with a look at some steps as they happen."""
+
+    world: World
+
+    def reserve(self, claim: Any, **options: Any) -> Any:
+        """Exposure stays under the caps."""
+        outcome = super().reserve(claim, **options)
+        if isinstance(outcome, Claimed):
+            self.world.claimed(claim.id)
+        return outcome
+
+    def mark(self, *, delivered: Any = (), left: Any = ()) -> None:
+        """Nothing is marked as delivered that was not."""
+        for each in delivered:
+            self.world.marked(each)
+        super().mark(delivered=delivered, left=left)
+
+
+class World:
+    """Chain, store, upstream, clients; ``violations`` grows as they are seen."""
+
+    def __init__(self, loop: VirtualLoop, rng: Random, plan: Plan, tell: Callable[[str], None] | None) -> None:
+        self.loop = loop
+        self.rng = rng
+        self.faults = Faults(rng, loop, plan, say=self.say)
+        self.chain = Chain(loop.unix)
+        self.store = WatchedStore(loop.unix, redeem_window=REDEEM_WINDOW, max_answer=MAX_ANSWER)
+        self.store.world = self
+        self.upstream = Upstream(rng)
+        self.signed: dict[str, Signed] = {}
+        """By payment id."""
+        self.wants: list[Want] = []
+        self.violations: list[Violation] = []
+        self.outcomes: Counter[str] = Counter()
+        self.reached: Counter[str] = Counter()
+        self.hostile: set[int] = set()
+        """Payers that cancelled, drained or overdrew: their refusals are their own doing."""
+        self._nonces = 0
+        self._tell = tell
+
+    def say(self, who: str, what: str) -> None:
+        """One line of the trace, where there is one."""
+        if self._tell is not None:
+            self._tell(f"{self.loop.time():9.3f}  {who:<12} {what}")
+
+    def violate(self, invariant: str, what: str) -> None:
+        """Note a violation."""
+        self.violations.append(Violation(invariant, what))
+        self.say("VIOLATION", f"{invariant}: {what}")
+
+    # What payers sign
+
+    def sign(self, payer: int, path: str, *, forged: bool = False) -> Signed:
+        """A fresh authorization for ``path``."""
+        self._nonces += 1
+        before = valid_until(self.loop.unix())
+        signed, signature = authorization(payer, self._nonces, before, AMOUNT)
+        key = replay_key(CHAIN_ID, TOKEN.lower(), signed)
+        header = credential(payer, self._nonces, before, AMOUNT, forged)
+        made = Signed(payer, header, payment_id(key), signed.nonce.hex(), _data(signed, signature), path, forged)
+        self.signed[made.payment] = made
+        if not forged:
+            self.chain.sign(signed, signature)
+        return made
+
+    # What is looked at as it happens
+
+    def executes(self, payment: str, path: str, by: str) -> int:
+        """The upstream is about to work for a payment: only under the live lease of who asks (M2, S2)."""
+        signed, record = self.signed[payment], self.store.records.get(payment)
+        if signed.forged:
+            self.violate("G1", f"work for {payment[:10]}, which its payer never signed")
+        if record is None:
+            self.violate("M3", f"work for {payment[:10]}, which is not claimed")
+            return 0
+        if signed.path != path:
+            self.violate("M2", f"{payment[:10]} was made for {signed.path} and bought {path}")
+        if record.holder != by or not self.store.leased(record):
+            self.violate("S2", f"{by} works for {payment[:10]} without its lease ({record.state})")
+        if record.state not in (State.RESERVED, State.SERVING):
+            self.violate("M2", f"work for {payment[:10]} while it is {record.state}")
+        if record.moment is Moment.BEFORE and not self.paid(payment):
+            self.violate("M3", f"work for {payment[:10]} on `before`, and no money moved")
+        return record.fence
+
+    def sends(self, pipe: Pipe, data: bytes) -> None:
+        """Bytes leave for a client: no paid answer before its money, and only to its payer (M3, G3)."""
+        for number in _ANSWER.findall(data):
+            execution = self.upstream.executions[int(number)]
+            if execution.status != 200:
+                continue
+            self._leaves(pipe, execution.payment, int(number))
+
+    def _leaves(self, pipe: Pipe, payment: str, number: int) -> None:
+        signed, record, who = self.signed[payment], self.store.records.get(payment), pipe.about
+        if who is None or who.payer != signed.payer or who.bystander:
+            self.violate("G3", f"answer {number} of payer {signed.payer} is read by {who}")
+        if record is None:
+            self.violate("M3", f"answer {number} leaves without a record of {payment[:10]}")
+        elif record.moment is Moment.DEFERRED:
+            if record.state is State.RESERVED or record.state is State.RELEASED:
+                self.violate("M3", f"deferred answer {number} leaves while {payment[:10]} is {record.state}")
+        elif not self.paid(payment):
+            self.violate("M3", f"answer {number} leaves and {payment[:10]} moved no money ({record.state})")
+        elif record.state not in PAID:
+            self.violate("M3", f"answer {number} leaves while {payment[:10]} is recorded as {record.state}")
+
+    def claimed(self, payment: str) -> None:
+        """A claim was made: exposure stays under the caps (M8)."""
+        exposed = [each for each in self.store.records.values() if self.store.exposed(each)]
+        payer = self.store.records[payment].claim.payer
+        total = sum(each.exposure for each in exposed)
+        own = sum(each.exposure for each in exposed if each.claim.payer == payer)
+        risked = [each for each in exposed if each.moment is Moment.DEFERRED and each.state is State.SERVED]
+        if total > CAPS.total or own > CAPS.per_payer or len(risked) * AMOUNT > CAPS.total:
+            self.violate("M8", f"exposure {own} of the payer, {total} in all, {len(risked)} served")
+
+    def marked(self, payment: str) -> None:
+        """Delivered means: some client has it all."""
+        bodies = [body for want in self.wants for body in want.answers]
+        bodies += self.taken
+        if not any(self.upstream.served[body].payment == payment for body in bodies):
+            self.violate("M4", f"{payment[:10]} is marked as delivered and nobody has its answer")
+
+    @property
+    def taken(self) -> list[bytes]:
+        """Answers that arrived whole, also where the client had stopped to listen."""
+        return self._taken
+
+    _taken: list[bytes]
+
+    def paid(self, payment: str) -> bool:
+        """Whether the chain moved this payment's money to us."""
+        signed = self.signed[payment]
+        payer = wallet(signed.payer).address
+        return any(
+            (each.payer, each.nonce, each.to) == (payer, signed.nonce, US) for each in self.chain.transfers
+        )
+
+
+def _data(signed: Authorization, signature: bytes) -> str:
+    from facilitator.token_abi import transfer_with_authorization
+
+    return transfer_with_authorization(signed, signature)
