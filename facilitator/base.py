@@ -32,6 +32,8 @@ class Settled:
     """The token's Transfer log proves that the money arrived."""
 
     transaction: str
+    recognised: bool = False
+    """The transaction is not ours: somebody else sent the authorization after our claim."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from facilitator.identifier import DECLARATION
 from facilitator.strict import Fields, header_object, json_object
 from facilitator.wire import PaymentRequirements, encode_header
 
@@ -64,6 +65,7 @@ def payment_required_v2(
         "error": error,
         "resource": {key: text for key, text in about.items() if text},
         "accepts": [requirement_v2(each) for each in requirements],
+        "extensions": DECLARATION,
     }
 
 

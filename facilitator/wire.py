@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from facilitator.identifier import identifier_in
 from facilitator.strict import Fields, MalformedPayment, header_object
 
 __all__ = [
@@ -61,6 +62,8 @@ class PaymentPayload:
     signature: bytes
     accepted: dict[str, Any] | None = None
     resource_url: str | None = None
+    identifier: str | None = None
+    """The client's id of the extension ``payment-identifier`` (v2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ def _read_v2(fields: Fields) -> PaymentPayload:
         signature=payload.octets("signature", 1, MAX_SIGNATURE),
         accepted=fields.mapping("accepted"),
         resource_url=_resource_url(fields),
+        identifier=identifier_in(fields),
     )
 
 

@@ -8,17 +8,19 @@ costs twice as much; its request handler only asks for ``prepare``, ``write_eof`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
 
+from facilitator.crashpoints import reach
 from gateway.headers import Field
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
 SEND_TIMEOUT = 60.0
+Ending = Callable[[bool], None]
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -30,7 +32,7 @@ def has_body(method: str, status: int) -> bool:
 class Answer:
     """A whole answer. ``length`` is the Content-Length to show when the body is not sent (HEAD)."""
 
-    __slots__ = ("body", "fields", "keep_alive", "length", "status")
+    __slots__ = ("_ends", "body", "fields", "keep_alive", "length", "status")
 
     def __init__(
         self,
@@ -46,13 +48,27 @@ class Answer:
         self.body = body
         self.keep_alive = not close
         self.length = length
+        self._ends: list[Ending] = []
+
+    def at_end(self, ending: Ending) -> None:
+        """Have ``ending`` called once with whether the client's kernel took the whole answer."""
+        self._ends.append(ending)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write everything; ConnectionResetError when nobody is there any more."""
         body = self.body if has_body(request.method, self.status) else b""
         head = Head(self.status, self.fields, self._framing(request.method))
         self.keep_alive = self.keep_alive and stays_open(request)
-        await send(request, head.encode(request, self.keep_alive), body)
+        taken = False
+        try:
+            await send(request, head.encode(request, self.keep_alive), body)
+            if self._ends:
+                await drained(request)
+                reach("K11")
+                taken = True
+        finally:
+            for ending in self._ends:
+                ending(taken)
 
     async def write_eof(self) -> None:
         """Nothing is left: ``prepare`` wrote the whole answer."""
@@ -122,6 +138,15 @@ def stays_open(request: web.BaseRequest) -> bool:
     return arrived and request.keep_alive and not getattr(request.protocol, "ending", False)
 
 
+def framing(request: web.BaseRequest, status: int, length: str | None) -> Field | None:
+    """How an answer that is passed on as it comes tells its end; None: it has no content, or by closing."""
+    if length is not None and status != 204:
+        return (b"Content-Length", length.encode())
+    if not has_body(request.method, status):
+        return None
+    return (b"Transfer-Encoding", b"chunked") if request.version >= (1, 1) else None
+
+
 async def send(request: web.BaseRequest, *parts: bytes) -> None:
     """Write to the client and wait while its buffer is full; ConnectionResetError when it is gone.
 
@@ -131,7 +156,24 @@ async def send(request: web.BaseRequest, *parts: bytes) -> None:
     if transport is None or protocol is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
     transport.writelines(parts)
+    await _while_full(transport, protocol)
+
+
+async def drained(request: web.BaseRequest) -> None:
+    """Wait until the kernel has everything that was sent; ConnectionResetError where it never will."""
+    transport, protocol = request.transport, request.protocol
+    if transport is None or protocol is None:
+        raise ConnectionResetError("the client is gone")
+    transport.set_write_buffer_limits(high=0)
+    try:
+        await _while_full(transport, protocol)
+    finally:
+        transport.set_write_buffer_limits()
+
+
+async def _while_full(transport: asyncio.Transport, protocol: web.RequestHandler) -> None:
     while protocol.writing_paused:
+        reach("K10")
         waiting = transport.get_write_buffer_size()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import secrets
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,29 @@ from gateway.admin import Admin, Readiness
 from gateway.budget import Budget
 from gateway.chainwatch import ChainWatch
 from gateway.check import route_rows
+from gateway.deliveries import Deliveries
 from gateway.drain import drain
-from gateway.errors import ConfigError
-from gateway.exchange import Bounds, Exchange
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.exchange import Exchange, Times
 from gateway.forward import Forwarder
+from gateway.handout import Handout
+from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
 from gateway.listener import Limits, Listener
 from gateway.observe import Metrics, log
+from gateway.outcomes import Outcomes
+from gateway.presence import Presence
 from gateway.pricing import Pricing
 from gateway.rails.base import Rail
 from gateway.rails.x402 import X402Rail
+from gateway.redemption import Redemption
 from gateway.relay import Relay
 from gateway.reloading import reloaded
 from gateway.render import Renderer
 from gateway.settings import Settings
 from gateway.settlement import Settler
 from gateway.store.connect import store_of
+from gateway.verifying import Verifier
 from gateway.watch import StoreWatch
 
 SETTLE_SLACK = 2.0
@@ -48,7 +54,9 @@ SETTLE_SLACK = 2.0
 class Worker:
     """One process behind the public port; worker 0 has the admin listener, too."""
 
-    def __init__(self, settings: Settings, path: Path, number: int) -> None:
+    def __init__(self, settings: Settings, path: Path, number: int, run: str) -> None:
+        """``run`` is shared by the workers of one start."""
+        self._run = run
         self._settings = settings
         self._path = path
         self._number = number
@@ -60,7 +68,7 @@ class Worker:
     ) -> None:
         """Serve on bound sockets until :meth:`stop`; then drain. StoreUnfit refuses to start."""
         async with AsyncExitStack() as stack:
-            await self._build(stack)
+            await self._build(stack, listening.getsockname()[1])
             server = await self._listen(listening)
             stack.push_async_callback(self._close_server, server)
             if admin is not None:
@@ -91,7 +99,7 @@ class Worker:
         routes = len(settings.table.routes)
         log.info("reload", result="applied", routes=routes, needs_restart=waiting or None)
 
-    async def _build(self, stack: AsyncExitStack) -> None:
+    async def _build(self, stack: AsyncExitStack, port: int) -> None:
         settings, server = self._settings, self._settings.server
         self._store = store_of(settings)
         stack.push_async_callback(self._store.close)
@@ -99,15 +107,17 @@ class Worker:
         await self._watch.open()
         self._session = await stack.enter_async_context(open_session())
         rails = self._rails(stack)
+        self._presence = Presence(self._store, f"{socket.gethostname()}:{port}", self._run, self._number)
+        self._deliveries = Deliveries(self._store)
         self._leases = Leases(self._store)
-        # Never the same twice: a container's name and pid return, and its forerunner may still run.
-        owner = f"{socket.gethostname()}:{server.listen[1]}:{self._number}:{secrets.token_hex(8)}"
+        x402 = settings.rails.x402
         self._settler = Settler(
             self._store,
             self._leases,
             rails,
-            owner=owner,
+            presence=self._presence,
             replay_window=settings.store.replay_window,
+            exclusive=x402 is None or x402.exclusive,
             metrics=self._metrics,
         )
         pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
@@ -116,23 +126,67 @@ class Worker:
         await self._forwarder.open()
         stack.push_async_callback(self._forwarder.close)
         self._renderer = Renderer(server.cors_origins, self._metrics)
-        self._exchange = Exchange(
-            acceptor=Acceptor(server.trusted_proxies, pseudonym),
+        self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, pseudonym))
+        self._readiness = Readiness(self._dependencies)
+        self._background(
+            stack,
+            self._watch.run(),
+            self._leases.run(),
+            self._deliveries.run(),
+            self._presence.run(self._deliveries.flush),
+            self._chains.run(),
+        )
+
+    def _exchange_of(self, rails: list[Rail], acceptor: Acceptor) -> Exchange:
+        settings, server, metrics = self._settings, self._settings.server, self._metrics
+        outcomes = Outcomes({rail.name: rail for rail in rails}, self._deliveries, self._renderer, metrics)
+        verifier = Verifier(self._store, metrics)
+        intake = Intake(
+            acceptor=acceptor,
             pricing=self._pricing,
             rails=rails,
-            store=self._store,
             watch=self._watch,
-            leases=self._leases,
-            settler=self._settler,
-            forwarder=self._forwarder,
             relay=Relay(self._forwarder, server.max_request_body, server.body_timeout),
-            budget=Budget(server.max_buffered // server.workers),
+            outcomes=outcomes,
             renderer=self._renderer,
-            metrics=self._metrics,
-            bounds=self._bounds(),
+            metrics=metrics,
+            bounds=Bounds(server.max_request_body, server.body_timeout),
         )
-        self._readiness = Readiness(self._dependencies)
-        self._background(stack, self._watch.run(), self._leases.run(), self._chains.run())
+        handout = Handout(
+            forwarder=self._forwarder,
+            pricing=self._pricing,
+            deliveries=self._deliveries,
+            renderer=self._renderer,
+            metrics=metrics,
+            max_answer=settings.store.max_answer,
+        )
+        redemption = Redemption(
+            store=self._store,
+            presence=self._presence,
+            leases=self._leases,
+            verifier=verifier,
+            handout=handout,
+            outcomes=outcomes,
+            renderer=self._renderer,
+            metrics=metrics,
+            replay_window=settings.store.replay_window,
+        )
+        return Exchange(
+            intake=intake,
+            store=self._store,
+            presence=self._presence,
+            leases=self._leases,
+            verifier=verifier,
+            settler=self._settler,
+            handout=handout,
+            redemption=redemption,
+            deliveries=self._deliveries,
+            budget=Budget(server.max_buffered // server.workers),
+            outcomes=outcomes,
+            renderer=self._renderer,
+            metrics=metrics,
+            times=Times(self._max_timeout(), self._settle_wait()),
+        )
 
     def _rails(self, stack: AsyncExitStack) -> list[Rail]:
         x402 = self._settings.rails.x402
@@ -160,6 +214,7 @@ class Worker:
             facilitator,
             versions=frozenset({"v1": 1, "v2": 2}[name] for name in x402.protocols),
             settle_within={chain.caip2: chain.settle_within for chain in chains},
+            worth=x402.worth,
         )
         return [rail]
 
@@ -167,16 +222,10 @@ class Worker:
         x402 = self._settings.rails.x402
         return 0.0 if x402 is None else x402.max_timeout
 
-    def _bounds(self) -> Bounds:
-        server = self._settings.server
+    def _settle_wait(self) -> float:
         x402 = self._settings.rails.x402
-        settle = max((network.settle_within for network in x402.chains), default=0.0) if x402 else 0.0
-        return Bounds(
-            max_body=server.max_request_body,
-            body_timeout=server.body_timeout,
-            max_timeout=self._max_timeout(),
-            settle_wait=settle + SETTLE_SLACK,
-        )
+        longest = max((network.settle_within for network in x402.chains), default=0.0) if x402 else 0.0
+        return longest + SETTLE_SLACK
 
     def _dependencies(self) -> Mapping[str, bool]:
         return {"store": self._watch.up, **self._chains.up}
@@ -220,6 +269,13 @@ class Worker:
         if unfinished:
             log.warning("drain", unfinished=unfinished)
         await self._settler.stop(max(0.0, deadline - loop.time()))
+        await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        """What became of the last answers, and that nobody waits here any more."""
+        with suppress(StoreUnavailable):
+            await self._deliveries.flush()
+            await self._presence.leave()
 
     async def _close_server(self, server: asyncio.Server) -> None:
         server.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from gateway.errors import Unavailable
 
 
@@ -15,7 +13,7 @@ class Budget:
         self.used = 0
 
     def hold(self) -> Hold:
-        """One request's share; give it back by leaving the context."""
+        """One request's share; it is given back once its answer is written."""
         return Hold(self)
 
 
@@ -28,16 +26,23 @@ class Hold:
         self._budget = budget
         self._size = 0
 
+    def fits(self, size: int) -> bool:
+        """Whether ``size`` more bytes may be held."""
+        return self._budget.used + size <= self._budget.limit
+
     def add(self, size: int) -> None:
         """Hold ``size`` more bytes; Unavailable ``busy`` when all requests together hold too much."""
-        if self._budget.used + size > self._budget.limit:
+        if not self.fits(size):
             raise Unavailable("busy", "the gateway holds too much at the moment; try again")
         self._budget.used += size
         self._size += size
 
-    def __enter__(self) -> Hold:
-        return self
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held."""
+        return not self._size
 
-    def __exit__(self, *exc: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def release(self) -> None:
+        """Give everything back."""
         self._budget.used -= self._size
         self._size = 0

@@ -1,51 +1,55 @@
-"""The flow of one request, in order. Nothing else in the project says order.
+"""The flow of one paid request, in order. Nothing else in the project says order.
 
     accept -> match -> challenge
-                    -> read -> reserve -> verify -> forward -> serve -> settle -> respond
+           -> read -> reserve -> verify -> after:     forward -> serve -> settle -> respond
+                                        -> before:    settle -> forward -> respond
+                                        -> deferred:  forward -> serve -> respond
 
-Read decodes the credential and checks its signature: garbage stops there, before any store,
-chain or upstream work. Reserve answers from the record, or claims. Every step that changes what
-may happen to money is durable before its effect.
+Reserve answers from the record, or claims. Every step that changes what may happen to money is durable
+before its effect.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from facilitator.base import Refused, VerificationUnavailable
-from gateway import headers
-from gateway.accept import Acceptor, Incoming, invite_body, read_body
+from facilitator.crashpoints import reach
+from gateway import steps
 from gateway.answers import Answer, Written
 from gateway.budget import Budget, Hold
-from gateway.errors import ClientError, Problem, Unavailable
-from gateway.forward import Fetched, Forwarder
-from gateway.leases import LEASE, Leases
-from gateway.observe import Metrics, log
-from gateway.outcomes import Outcomes, Purchase, in_progress
-from gateway.payment import Claim, Claimed, Lease, Payment, State, allowed_from, request_digest
-from gateway.pricing import Pricing
-from gateway.rails.base import MalformedCredential, OtherClaims, Quote, Rail
-from gateway.relay import Relay
-from gateway.render import Entry, Renderer, paid_fields
+from gateway.deliveries import Deliveries
+from gateway.errors import Problem, StoreUnavailable
+from gateway.forward import Fetched
+from gateway.handout import Handout
+from gateway.intake import Intake
+from gateway.leases import LEASE, Kept, Leases
+from gateway.observe import Metrics
+from gateway.outcomes import Outcomes, in_progress
+from gateway.payment import Claimed, Moment, Payment, Standing, State, Why
+from gateway.presence import Presence
+from gateway.purchase import Purchase
+from gateway.redemption import Redemption
+from gateway.render import Entry, Renderer
 from gateway.settlement import Settler
 from gateway.store import Step, Store
 from gateway.stored import pack
-from gateway.watch import StoreWatch
-from policies.route import Route
+from gateway.verifying import Verifier
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Limits of the exchange; sizes in bytes, times in seconds."""
+class Times:
+    """Seconds."""
 
-    max_body: int
-    body_timeout: float
     max_timeout: float
+    """How long an authorization may be valid."""
     settle_wait: float
+    """How long a request waits for its settlement."""
 
 
 class Exchange:
@@ -54,252 +58,226 @@ class Exchange:
     def __init__(
         self,
         *,
-        acceptor: Acceptor,
-        pricing: Pricing,
-        rails: Sequence[Rail],
+        intake: Intake,
         store: Store,
-        watch: StoreWatch,
+        presence: Presence,
         leases: Leases,
+        verifier: Verifier,
         settler: Settler,
-        forwarder: Forwarder,
-        relay: Relay,
+        handout: Handout,
+        redemption: Redemption,
+        deliveries: Deliveries,
         budget: Budget,
+        outcomes: Outcomes,
         renderer: Renderer,
         metrics: Metrics,
-        bounds: Bounds,
+        times: Times,
     ) -> None:
-        self._acceptor = acceptor
-        self._pricing = pricing
-        self._rails = {rail.name: rail for rail in rails}
+        self._intake = intake
         self._store = store
-        self._watch = watch
+        self._presence = presence
         self._leases = leases
+        self._verifier = verifier
         self._settler = settler
-        self._forwarder = forwarder
-        self._relay = relay
+        self._handout = handout
+        self._redemption = redemption
+        self._deliveries = deliveries
         self._budget = budget
+        self._outcomes = outcomes
         self._renderer = renderer
-        self._outcomes = Outcomes(self._rails, store, renderer, metrics)
         self._metrics = metrics
-        self._bounds = bounds
+        self._times = times
 
     async def __call__(self, request: web.BaseRequest) -> Answer | Written:
         """The listener's handler: every outcome is an answer, every Problem is rendered here."""
         entry = Entry(request)
+        hold = self._budget.hold()
         try:
-            with self._budget.hold() as hold:
-                answer = await self._answer(self._accept(request, entry), hold, entry)
+            answer = await self._answer(request, hold, entry)
         except Problem as problem:
             answer = self._renderer.problem(problem, entry)
+        except BaseException:
+            hold.release()
+            raise
+        if isinstance(answer, Answer) and not hold.empty:
+            # Until the client's kernel has it, it is our memory that holds it.
+            answer.at_end(lambda taken: hold.release())
+        else:
+            hold.release()
         self._renderer.finished(entry, answer.status)
         return answer
 
-    # ACCEPT, MATCH and CHALLENGE
-
-    def _accept(self, request: web.BaseRequest, entry: Entry) -> Incoming:
-        incoming = self._acceptor.accept(request, entry.request_id)
-        entry.incoming = incoming
-        return incoming
-
-    async def _answer(self, incoming: Incoming, hold: Hold, entry: Entry) -> Answer | Written:
-        if incoming.method == "OPTIONS" and self._pricing.priced(incoming):
-            return self._renderer.preflight(incoming)
-        route, body = await self._match(incoming, hold)
-        entry.route = route
-        if route.free:
-            return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
-        self._watch.require()
-        presented = headers.credential(incoming.fields, self._credential_names(route))
-        quotes = self._pricing.quotes(incoming, route, body)
-        if presented is None:
-            self._metrics.challenges.labels(route.name).inc()
-            return self._outcomes.challenge(incoming, route, quotes[0], "payment_required", entry)
-        return await self._paid(presented, incoming, route, quotes, body, hold, entry)
-
-    async def _match(self, incoming: Incoming, hold: Hold) -> tuple[Route, bytes | None]:
-        """The route, and the body where finding it (or its price) takes reading that."""
-        route = self._pricing.route(incoming, None)
-        if route is not None:
-            return route, None
-        if headers.carries_credential(incoming.fields):
-            invite_body(incoming)
-        body = await self._read_body(incoming, hold)
-        route = self._pricing.route(incoming, body)
-        assert route is not None
-        return route, body
-
-    async def _read_body(self, incoming: Incoming, hold: Hold) -> bytes:
-        return await read_body(incoming, self._bounds.max_body, self._bounds.body_timeout, hold)
-
-    def _credential_names(self, route: Route) -> list[str]:
-        return [header for name in route.accept for header in self._rails[name].headers]
-
-    # READ
-
-    async def _paid(
-        self,
-        presented: tuple[str, str],
-        incoming: Incoming,
-        route: Route,
-        quotes: Sequence[Quote],
-        body: bytes | None,
-        hold: Hold,
-        entry: Entry,
-    ) -> Answer:
-        header, value = presented
-        rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)
-        try:
-            credential = rail.read(header, value, quotes)
-        except MalformedCredential as error:
-            raise ClientError("malformed_payment", f"{header}: {error}") from error
-        if isinstance(credential, Refused):
-            self._metrics.refusals.labels(route.name, credential.reason).inc()
-            return self._outcomes.challenge(incoming, route, quotes[0], credential.reason, entry)
-        if body is None:
-            invite_body(incoming)
-            body = await self._read_body(incoming, hold)
-        digest = request_digest(incoming.method, incoming.target.path, incoming.query, body)
-        key = headers.idempotency_key(incoming.fields)
-        purchase = Purchase(incoming, route, rail, quotes[0], credential, body, digest, key, hold, entry)
-        entry.paid_with(credential)
-        return await self._reserve(purchase)
+    async def _answer(self, request: web.BaseRequest, hold: Hold, entry: Entry) -> Answer | Written:
+        purchase = await self._intake.take(request, hold, entry)
+        return await self._reserve(purchase) if isinstance(purchase, Purchase) else purchase
 
     # RESERVE
 
-    async def _reserve(self, purchase: Purchase) -> Answer:
-        claim = _claim(purchase)
+    async def _reserve(self, purchase: Purchase) -> Answer | Written:
+        reach("K0")
+        claim = purchase.claim()
         if purchase.credential.refused is not None:
             recorded = await self._store.find(claim.id)
             if recorded is None:
                 return self._outcomes.refused(purchase, purchase.credential.refused)
-            return await self._outcomes.recorded(purchase, recorded)
-        reserved = await self._store.reserve(claim, lease=LEASE, max_attempts=purchase.route.max_attempts)
-        if isinstance(reserved, Payment):
-            return await self._outcomes.recorded(purchase, reserved)
+            return await self._redemption.answer(purchase, Standing(recorded, Why.SAME))
+        taken_at = time.monotonic()
+        reserved = await self._claim(purchase)
+        if isinstance(reserved, Standing):
+            return await self._redemption.answer(purchase, reserved)
+        reach("K1")
         self._reached(purchase, State.RESERVED)
-        with self._leases.kept(reserved.lease):
-            return await self._claimed(purchase, reserved)
+        with self._leases.kept(reserved.lease, taken_at) as kept:
+            async with self._watched(purchase, kept):
+                return await self._claimed(purchase, reserved, kept)
+
+    async def _claim(self, purchase: Purchase) -> Claimed | Standing:
+        """Claims again where clients that seemed to wait beside this one went with their process."""
+        while True:
+            by = await self._presence.name()
+            reserved = await self._store.reserve(
+                purchase.claim(),
+                by=by,
+                lease=LEASE,
+                max_attempts=purchase.route.max_attempts,
+                caps=purchase.caps,
+            )
+            beside = _elsewhere(reserved)
+            if not beside or not await self._presence.bury_gone(beside):
+                return reserved
+            if isinstance(reserved, Claimed):
+                await self._store.drop(reserved.lease)
+
+    @asynccontextmanager
+    async def _watched(self, purchase: Purchase, kept: Kept) -> AsyncIterator[None]:
+        """While a payment is worked on, a client that leaves is noted at once."""
+        connection, payment_id = purchase.connection, kept.lease.payment_id
+        if connection is not None:
+            connection.on_ended = lambda: self._deliveries.left(payment_id)
+        if purchase.client_left:
+            self._deliveries.left(payment_id)
+        try:
+            yield
+        except Problem as problem:
+            if problem.status >= 500:
+                # It will come again; whether this payment is settled then is not known here.
+                await self._deliveries.leave(payment_id)
+            raise
 
     # VERIFY
 
-    async def _claimed(self, purchase: Purchase, claimed: Claimed) -> Answer:
-        lease = claimed.lease
+    async def _claimed(self, purchase: Purchase, claimed: Claimed, kept: Kept) -> Answer | Written:
         worked = False
         try:
-            refused = await self._verify(purchase, claimed)
+            refused = await self._verifier.verify(purchase, claimed)
             if refused is not None:
                 return self._outcomes.refused(purchase, refused)
             worked = True
-            return await self._work(purchase, lease)
         finally:
             if not worked:
-                await self._store.drop(lease)
+                await self._store.drop(kept.lease)
+        reach("K2")
+        if not await self._leases.confirm(kept):
+            raise in_progress()
+        if claimed.moment is Moment.BEFORE:
+            return await self._before(purchase, kept)
+        if claimed.moment is Moment.DEFERRED:
+            return await self._deferred(purchase, kept)
+        return await self._after(purchase, kept)
 
-    async def _verify(self, purchase: Purchase, claimed: Claimed) -> Refused | None:
-        started = time.monotonic()
+    # AFTER: forward, serve, settle, respond
 
-        async def load() -> list[Payment]:
-            flying = await self._store.in_flight(purchase.credential.purse)
-            return [payment for payment in flying if payment.id != claimed.lease.payment_id]
-
-        others = OtherClaims(claimed.in_flight, load)
+    async def _after(self, purchase: Purchase, kept: Kept) -> Answer:
+        await self._announce(purchase, kept)
         try:
-            verdict = await purchase.rail.verify(purchase.credential, others, purchase.quote.work)
-        except VerificationUnavailable as error:
-            # The reason may name an RPC provider: it is for the operator.
-            log.warning("verification", network=purchase.credential.network, reason=str(error))
-            raise Unavailable(
-                "verification_unavailable", "the payment cannot be verified right now; try again"
-            ) from error
-        finally:
-            self._metrics.verify_seconds.labels(purchase.rail.name).observe(time.monotonic() - started)
-        return verdict if isinstance(verdict, Refused) else None
-
-    # FORWARD
-
-    async def _work(self, purchase: Purchase, lease: Lease) -> Answer:
-        try:
-            fetched = await self._forward(purchase, lease)
+            fetched = await self._handout.fetch(purchase, kept.lease.payment_id)
         except Problem:
-            await self._release(purchase, lease)
+            await self._release(purchase, kept)
             raise
         if fetched.status not in purchase.route.success:
-            await self._release(purchase, lease)
+            await self._release(purchase, kept)
             return self._renderer.unpaid(fetched)
-        return await self._serve(purchase, lease, fetched)
-
-    async def _forward(self, purchase: Purchase, lease: Lease) -> Fetched:
-        started = time.monotonic()
-        route = purchase.route
-        try:
-            return await self._forwarder.fetch(
-                purchase.incoming,
-                route.upstream,
-                purchase.body,
-                paid_fields(purchase.credential, lease.payment_id, route.name),
-                self._pricing.timeout(route),
-                purchase.hold,
-            )
-        finally:
-            purchase.entry.upstream_seconds = time.monotonic() - started
-            self._metrics.upstream_seconds.labels(route.upstream).observe(purchase.entry.upstream_seconds)
-
-    async def _release(self, purchase: Purchase, lease: Lease) -> None:
-        """Nothing was sold: the same request may use the authorization again."""
-        forget = min(purchase.credential.expires_at, time.time() + self._bounds.max_timeout)
-        await self._store.advance(
-            lease,
-            Step(
-                to=State.RELEASED,
-                since=allowed_from(State.RELEASED),
-                in_flight=False,
-                forget_at=int(forget * 1000),
-            ),
-        )
-        self._reached(purchase, State.RELEASED)
-
-    # SERVE, SETTLE and RESPOND
-
-    async def _serve(self, purchase: Purchase, lease: Lease, fetched: Fetched) -> Answer:
-        """Record the answer and the settlement entry in one step; then wait for the money."""
-        recorded = await self._store.advance(
-            lease,
-            Step(
-                to=State.SERVED,
-                since=allowed_from(State.SERVED),
-                in_flight=True,
-                answer=pack(fetched),
-                queued=True,
-                keep_lease=True,
-            ),
-        )
-        if not recorded:
-            raise in_progress()
+        await self._take(kept, steps.served(pack(fetched), waits=True))
         self._reached(purchase, State.SERVED)
+        reach("K6")
+        return await self._respond(purchase, await self._settled(purchase, kept), fetched)
+
+    async def _announce(self, purchase: Purchase, kept: Kept) -> None:
+        """Where a lost answer is to be paid for, that the upstream may have worked must be on record."""
+        if purchase.route.settle_lost:
+            await self._take(kept, steps.about_to_forward())
+
+    async def _settled(self, purchase: Purchase, kept: Kept) -> Payment | None:
         payment = await self._settler.wait(
-            lease.payment_id, purchase.credential.queue, self._bounds.settle_wait
+            kept.lease.payment_id, purchase.credential.queue, self._times.settle_wait
         )
-        return self._outcomes.settled(purchase, payment, fetched)
+        reach("K9")
+        purchase.entry.payment = payment
+        return payment
+
+    async def _respond(self, purchase: Purchase, payment: Payment | None, fetched: Fetched) -> Answer:
+        if payment is not None and payment.state is State.SETTLED:
+            return self._outcomes.paid(purchase, payment, fetched)
+        return await self._outcomes.unsettled(purchase, payment)
+
+    # BEFORE: settle, forward, respond
+
+    async def _before(self, purchase: Purchase, kept: Kept) -> Answer | Written:
+        await self._take(kept, steps.settle_first())
+        self._reached(purchase, State.SETTLING)
+        payment = await self._settled(purchase, kept)
+        if payment is None or payment.state is not State.SETTLED:
+            return await self._outcomes.unsettled(purchase, payment)
+        return await self._redemption.hand_out(purchase, payment, again=False)
+
+    # DEFERRED: forward, serve, respond; the settlement follows
+
+    async def _deferred(self, purchase: Purchase, kept: Kept) -> Answer | Written:
+        await self._announce(purchase, kept)
+
+        async def served(fetched: Fetched | None, there: bool) -> None:
+            answer = None if fetched is None else pack(fetched)
+            await self._take(kept, steps.served(answer, waits=False))
+            self._reached(purchase, State.SERVED)
+            reach("K6")
+
+        lease = kept.lease
+        deadline = asyncio.get_running_loop().time() + self._settleable(purchase)
+        try:
+            receipt = self._outcomes.promise(purchase, lease.payment_id)
+            answer = await self._handout.stream(purchase, lease.payment_id, receipt, served, deadline)
+        except Problem:
+            await self._release(purchase, kept)
+            raise
+        if not answer.served:
+            with suppress(StoreUnavailable):  # what began cannot be answered otherwise; the lease runs out
+                await self._release(purchase, kept)
+        return answer.sent
+
+    def _settleable(self, purchase: Purchase) -> float:
+        """Seconds from now within which an answer must be whole for its payment to be settled in time."""
+        return purchase.credential.expires_at - time.time() - purchase.credential.settle_within
+
+    # Steps
+
+    async def _take(self, kept: Kept, step: Step) -> None:
+        """One step; in_progress where the claim is somebody else's by now."""
+        if not await self._store.advance(kept.lease, step):
+            raise in_progress()
+
+    async def _release(self, purchase: Purchase, kept: Kept) -> None:
+        """Nothing was sold: the same request may use the authorization again."""
+        forget_at = min(purchase.credential.expires_at, time.time() + self._times.max_timeout)
+        await self._store.advance(kept.lease, steps.released(forget_at))
+        self._reached(purchase, State.RELEASED)
 
     def _reached(self, purchase: Purchase, state: State) -> None:
         purchase.entry.state = state
         self._metrics.payments.labels(purchase.route.name, purchase.rail.name, state).inc()
 
 
-def _claim(purchase: Purchase) -> Claim:
-    credential = purchase.credential
-    return Claim(
-        replay_key=credential.replay_key,
-        digest=purchase.digest,
-        rail=credential.rail,
-        route=purchase.route.name,
-        payer=credential.payer,
-        amount=credential.amount,
-        asset=credential.asset,
-        network=credential.network,
-        purse=credential.purse,
-        queue=credential.queue,
-        terms=credential.terms,
-        expires_at=credential.expires_at,
-        idempotency_key=purchase.key,
-    )
+def _elsewhere(reserved: Claimed | Standing) -> frozenset[str]:
+    """The instances whose clients or leases decided the outcome, and may be gone unnoticed."""
+    if isinstance(reserved, Claimed):
+        return reserved.beside
+    return frozenset({reserved.payment.client}) if reserved.payment.leased else frozenset()

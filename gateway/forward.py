@@ -22,6 +22,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
+from facilitator.crashpoints import reach
 from gateway import headers
 from gateway.accept import Incoming
 from gateway.budget import Hold
@@ -138,10 +139,16 @@ class Forwarder:
         try:
             async with asyncio.timeout(seconds):
                 async with self.exchange(incoming, upstream, body, extra, None) as response:
-                    fields = checked_fields(response)
-                    content = await self._read(response, hold)
+                    reach("K4")
+                    return await self.hold_back(response, checked_fields(response), hold)
         except TimeoutError as error:
             raise _timed_out() from error
+
+    async def hold_back(
+        self, response: aiohttp.ClientResponse, fields: Sequence[Field], hold: Hold
+    ) -> Fetched:
+        """The rest of an answer that has begun, whole; UpstreamError as ``fetch``."""
+        content = await self._read(response, hold)
         length = response.headers.get("Content-Length")
         return Fetched(response.status, tuple(fields), content, int(length) if length else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,13 +18,21 @@ RENEW = 3.0
 
 
 class Kept:
-    """A lease that is being renewed; ``lost`` once the store has said that it is not ours any more."""
+    """A lease that is being renewed."""
 
-    __slots__ = ("lease", "lost")
+    __slots__ = ("lease", "lost", "until")
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, until: float) -> None:
         self.lease = lease
         self.lost = False
+        """Whether the store has said that it is not ours any more."""
+        self.until = until
+        """Our own clock (monotonic seconds) up to which it was ours when last asked."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Lost, or too long without a word from the store: this process may have slept."""
+        return self.lost or time.monotonic() >= self.until
 
 
 class Leases:
@@ -34,26 +43,36 @@ class Leases:
         self._held: dict[str, Kept] = {}
 
     @contextmanager
-    def kept(self, lease: Lease) -> Iterator[Kept]:
-        """Renew ``lease`` until the context is left."""
-        kept = self._held[lease.payment_id] = Kept(lease)
+    def kept(self, lease: Lease, taken_at: float) -> Iterator[Kept]:
+        """Renew ``lease`` until the context is left; ``taken_at`` is before it was asked for (monotonic)."""
+        kept = self._held[lease.payment_id] = Kept(lease, taken_at + LEASE)
         try:
             yield kept
         finally:
             if self._held.get(lease.payment_id) is kept:
                 del self._held[lease.payment_id]
 
+    async def confirm(self, kept: Kept) -> bool:
+        """Whether the lease is ours right now: before an effect that no fence guards."""
+        if kept.doubtful and not kept.lost:
+            await self._renew([kept])
+        return not kept.doubtful
+
     async def run(self) -> None:
         """Renew for ever; a store that is down is tried again."""
         while True:
             await asyncio.sleep(RENEW)
             if self._held:
-                await self._renew(list(self._held.values()))
+                try:
+                    await self._renew(list(self._held.values()))
+                except StoreUnavailable:
+                    continue
 
     async def _renew(self, held: list[Kept]) -> None:
-        try:
-            ours = await self._store.renew([kept.lease for kept in held], lease=LEASE)
-        except StoreUnavailable:
-            return
+        asked_at = time.monotonic()
+        ours = await self._store.renew([kept.lease for kept in held], lease=LEASE)
         for kept in held:
-            kept.lost = kept.lease.payment_id not in ours
+            if kept.lease.payment_id in ours:
+                kept.until = asked_at + LEASE
+            else:
+                kept.lost = True

@@ -56,6 +56,7 @@ class Connection(RequestHandler):
         "_listener",
         "_newest",
         "last_answer",
+        "on_ended",
         "on_lost",
     )
 
@@ -72,6 +73,8 @@ class Connection(RequestHandler):
         """Whether nothing follows what has been received so far."""
         self.on_lost: Callable[[], None] | None = None
         """Called once when the client's connection is lost while its request is worked on."""
+        self.on_ended: Callable[[], None] | None = None
+        """Called when the client ends its side, or its connection is lost, while its request is worked on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept, or turn away at once above the cap."""
@@ -87,6 +90,8 @@ class Connection(RequestHandler):
         self._client_ended.set()
         if self.on_lost is not None:
             self.on_lost()
+        if self.on_ended is not None:
+            self.on_ended()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -108,12 +113,19 @@ class Connection(RequestHandler):
         """Keep a half-closed connection until what it asked for is answered."""
         self.last_answer = True
         self._client_ended.set()
+        if self.on_ended is not None:
+            self.on_ended()
         if self._payload_parser is not None:
             self._payload_parser.feed_eof()
         request = self._current_request
         if request is not None and not request._payload.is_eof():
             request._cancel(ConnectionResetError("the client ended its request early"))
         return self._owes()
+
+    @property
+    def client_ended(self) -> bool:
+        """Whether the client has ended its side: it may have gone altogether."""
+        return self._client_ended.is_set()
 
     @property
     def ending(self) -> bool:
@@ -123,6 +135,7 @@ class Connection(RequestHandler):
     async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
         """Write the answer; take no further request where the client or we have said so meanwhile."""
         response, gone = await super().finish_response(*args)
+        self.on_ended = None
         self._answered += 1
         if self._messages:
             # aiohttp has read on here, behind an upgrade that was declined.

@@ -3,130 +3,150 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from facilitator.base import Refused
 from gateway.accept import Incoming
 from gateway.answers import Answer
-from gateway.budget import Hold
+from gateway.deliveries import Deliveries
 from gateway.errors import ClientError, Unavailable
 from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics
-from gateway.payment import Payment, State
-from gateway.rails.base import Credential, Quote, Rail
+from gateway.payment import Payment, Standing, State, Why
+from gateway.rails.base import Quote, Rail
 from gateway.render import Entry, Renderer
-from gateway.store import Store
-from gateway.stored import unpack
 from policies.route import Route
 
+if TYPE_CHECKING:
+    from gateway.purchase import Purchase
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """One request with a credential whose signature is good."""
-
-    incoming: Incoming
-    route: Route
-    rail: Rail
-    quote: Quote
-    credential: Credential
-    body: bytes
-    digest: str
-    key: str | None
-    """The client's ``Idempotency-Key``."""
-    hold: Hold
-    entry: Entry
+THIRD_PARTY = "used_by_a_third_party"
+"""Why a payment is refund_due that reached us in a way that another store may have served for, too."""
+_PAID = frozenset({State.SETTLED, State.REFUND_DUE, State.SERVING})
 
 
 class Outcomes:
     """Answers for every end a paid request can come to."""
 
-    def __init__(self, rails: Mapping[str, Rail], store: Store, renderer: Renderer, metrics: Metrics) -> None:
+    def __init__(
+        self, rails: Mapping[str, Rail], deliveries: Deliveries, renderer: Renderer, metrics: Metrics
+    ) -> None:
         self._rails = rails
-        self._store = store
+        self._deliveries = deliveries
         self._renderer = renderer
         self._metrics = metrics
 
     def challenge(self, incoming: Incoming, route: Route, quote: Quote, reason: str, entry: Entry) -> Answer:
+        """The 402 with every way to pay."""
         challenges = [self._rails[name].challenge(quote, reason) for name in route.accept]
         return self._renderer.challenge(incoming, challenges, reason, entry)
 
     def refused(self, purchase: Purchase, refused: Refused) -> Answer:
+        """A fresh challenge that says why."""
         self._metrics.refusals.labels(purchase.route.name, refused.reason).inc()
         return self.challenge(
             purchase.incoming, purchase.route, purchase.quote, refused.reason, purchase.entry
         )
 
-    async def recorded(self, purchase: Purchase, payment: Payment) -> Answer:
-        """Answer from the record: time, balance and nonce are not judged again."""
-        purchase.entry.payment = payment
-        if payment.digest != purchase.digest:
-            raise ClientError(
-                "payment_bound_elsewhere", "this authorization pays for another request", status=409
-            )
-        if payment.state in (State.SETTLED, State.REFUSED, State.UNKNOWN):
-            return await self._outcome(purchase, payment)
-        if payment.leased:
-            raise in_progress()
-        if payment.state in (State.RELEASED, State.RESERVED):
-            return self.refused(purchase, purchase.credential.refused or Refused("attempts_exhausted"))
+    def paid(self, purchase: Purchase, payment: Payment, fetched: Fetched) -> Answer:
+        """The answer, released; whether the client takes it is noted."""
+        answer = self._renderer.paid(purchase.incoming, fetched, self.receipt(purchase, payment))
+        answer.at_end(lambda taken: self._deliveries.ended(payment.id, taken and not purchase.client_left))
+        return answer
+
+    async def unsettled(self, purchase: Purchase, payment: Payment | None) -> Answer:
+        """The end of a purchase whose money is not here: refused with proof, owed back, or not known."""
+        if payment is not None and payment.state is State.REFUSED:
+            return self._settlement_refused(purchase, payment)
+        if payment is not None and payment.state is State.REFUND_DUE:
+            raise refund_due()
+        if payment is not None:
+            await self._deliveries.leave(payment.id)
         return self._pending(purchase, payment)
 
-    async def _outcome(self, purchase: Purchase, payment: Payment) -> Answer:
-        if payment.state is State.UNKNOWN:
+    def unfinished(self, purchase: Purchase, standing: Standing) -> Answer | None:
+        """The answer of a record that has nothing to fetch; None where it has, and who asks may have it."""
+        payment, why = standing.payment, standing.why
+        if payment.digest != purchase.digest:
+            raise _bound_elsewhere(why)
+        if payment.state in _PAID:
+            return self._fetchable(purchase, standing)
+        if payment.state is State.UNKNOWN or why is Why.LOST:
             return self._pending(purchase, payment)
         if payment.state is State.REFUSED:
             return self._settlement_refused(purchase, payment)
-        if purchase.key is None or purchase.key != payment.idempotency_key:
+        if payment.leased:
+            raise in_progress()
+        if payment.state not in (State.RELEASED, State.RESERVED):
+            return self._pending(purchase, payment)
+        if purchase.credential.refused is not None:
+            return self.refused(purchase, purchase.credential.refused)
+        if payment.attempts < purchase.route.max_attempts:
+            return self._pending(purchase, payment)
+        return self.refused(purchase, Refused("attempts_exhausted"))
+
+    def _fetchable(self, purchase: Purchase, standing: Standing) -> Answer | None:
+        """Once broadcast, an authorization and its signature are public: they do not prove who asks."""
+        payment, why = standing.payment, standing.why
+        if payment.reason == THIRD_PARTY:
+            raise refund_due()
+        if why is Why.SAME and (purchase.key is None or purchase.key != payment.idempotency_key):
             raise ClientError(
                 "payment_used",
-                "this authorization has bought its answer; fetch it with the first request's Idempotency-Key",
+                "this authorization has bought its answer; fetch it with the first request's "
+                "Idempotency-Key, or with a fresh authorization by the same payer if it was lost",
                 status=409,
             )
-        return await self._replay(purchase, payment)
+        if payment.state is State.SERVING and payment.leased:
+            if why is Why.LOST:
+                return self._pending(purchase, payment)
+            raise in_progress()
+        return None
 
-    async def _replay(self, purchase: Purchase, payment: Payment) -> Answer:
-        packed = await self._store.answer(payment.id)
-        if packed is None:
-            gone = ClientError("answer_gone", "the answer is no longer kept", status=410)
-            return self._renderer.problem(gone, purchase.entry, [self._receipt(purchase, payment)])
-        self._metrics.replays.inc()
-        answer = self._respond(purchase, unpack(packed), payment)
-        answer.fields.append((b"Idempotent-Replayed", b"true"))
-        return answer
+    def receipt(self, purchase: Purchase, payment: Payment | None, reason: str | None = None) -> Field:
+        """The receipt header in the naming of the credential that asks."""
+        transaction = payment.transaction if payment is not None else ""
+        return purchase.rail.receipt(purchase.credential.terms, transaction=transaction, reason=reason)
 
-    def settled(self, purchase: Purchase, payment: Payment | None, fetched: Fetched) -> Answer:
-        purchase.entry.payment = payment
-        if payment is not None and payment.state is State.SETTLED:
-            return self._respond(purchase, fetched, payment)
-        if payment is not None and payment.state is State.REFUSED:
-            return self._settlement_refused(purchase, payment)
-        return self._pending(purchase, payment)
-
-    def _respond(self, purchase: Purchase, fetched: Fetched, payment: Payment) -> Answer:
-        return self._renderer.paid(purchase.incoming, fetched, self._receipt(purchase, payment))
+    def promise(self, purchase: Purchase, payment_id: str) -> Field:
+        """The receipt of a payment that is to be settled later (``settle: deferred``)."""
+        extra = {"settlement": "deferred", "paymentId": payment_id}
+        return purchase.rail.receipt(purchase.credential.terms, transaction="", reason=None, extra=extra)
 
     def _settlement_refused(self, purchase: Purchase, payment: Payment) -> Answer:
         answer = self.refused(purchase, Refused(payment.reason))
-        answer.fields.append(self._receipt(purchase, payment, payment.reason))
+        answer.fields.append(self.receipt(purchase, payment, payment.reason))
         return answer
 
     def _pending(self, purchase: Purchase, payment: Payment | None) -> Answer:
         problem = Unavailable(
             "settlement_pending", "the settlement's outcome is not known yet; ask again, do not pay again"
         )
-        receipt = self._receipt(purchase, payment, "settlement_pending")
+        receipt = self.receipt(purchase, payment, "settlement_pending")
         return self._renderer.problem(problem, purchase.entry, [receipt])
-
-    def _receipt(self, purchase: Purchase, payment: Payment | None, reason: str | None = None) -> Field:
-        transaction = payment.transaction if payment is not None else ""
-        return purchase.rail.receipt(purchase.credential.terms, transaction=transaction, reason=reason)
 
 
 def in_progress() -> ClientError:
+    """Somebody works on this payment."""
     return ClientError(
         "payment_in_progress",
         "this payment is being worked on; ask again",
         status=409,
         headers=[("Retry-After", "1")],
     )
+
+
+def refund_due() -> ClientError:
+    """The money came, but not through us, and others may serve for it (``rails.x402.exclusive: false``)."""
+    return ClientError(
+        "refund_due", "this authorization was used by somebody else; the seller owes it back", status=409
+    )
+
+
+def _bound_elsewhere(why: Why) -> ClientError:
+    if why is Why.KEYED:
+        return ClientError(
+            "idempotency_key_reused", "this Idempotency-Key was used for another request", status=409
+        )
+    return ClientError("payment_bound_elsewhere", "this authorization pays for another request", status=409)

@@ -14,10 +14,10 @@ from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.accept import Incoming, invite_body
-from gateway.answers import Head, Written, has_body, send, stays_open
+from gateway.answers import Head, Written, framing, has_body, send, stays_open
 from gateway.errors import ClientError, Problem, UpstreamError
 from gateway.forward import Forwarder, checked_fields, chunks_of
-from gateway.headers import Field, emittable, from_upstream, values
+from gateway.headers import emittable, from_upstream, values
 from gateway.listener import Connection
 
 _PIPE_LIMIT = 256 * 1024
@@ -149,14 +149,14 @@ async def _answer(incoming: Incoming, response: aiohttp.ClientResponse) -> Writt
     """Write the answer as it comes; what breaks after the head ends the connection without a clean end."""
     request = incoming.raw
     fields = checked_fields(response)
-    framing = _framing(request, response)
+    framed = framing(request, response.status, response.headers.get("Content-Length"))
     carries = has_body(request.method, response.status)
-    ends = framing is not None or not carries
+    ends = framed is not None or not carries
     keep_alive = ends and stays_open(request)
-    await send(request, Head(response.status, fields, framing).encode(request, keep_alive))
+    await send(request, Head(response.status, fields, framed).encode(request, keep_alive))
     try:
         if carries:
-            await _pump(request, response, framing == (b"Transfer-Encoding", b"chunked"))
+            await _pump(request, response, framed == (b"Transfer-Encoding", b"chunked"))
     except UpstreamError:
         if request.transport is not None:
             request.transport.abort()
@@ -169,15 +169,6 @@ async def _pump(request: web.BaseRequest, response: aiohttp.ClientResponse, chun
         await send(request, *((b"%x\r\n" % len(chunk), chunk, b"\r\n") if chunked else (chunk,)))
     if chunked:
         await send(request, b"0\r\n\r\n")
-
-
-def _framing(request: web.BaseRequest, response: aiohttp.ClientResponse) -> Field | None:
-    length = response.headers.get("Content-Length")
-    if length is not None and response.status != 204:
-        return (b"Content-Length", length.encode())
-    if not has_body(request.method, response.status):
-        return None
-    return (b"Transfer-Encoding", b"chunked") if request.version >= (1, 1) else None
 
 
 async def _tunnel(incoming: Incoming, response: aiohttp.ClientResponse) -> Written:

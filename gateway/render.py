@@ -117,10 +117,14 @@ class Renderer:
 
     def paid(self, incoming: Incoming, fetched: Fetched, receipt: Field) -> Answer:
         """The upstream's answer, unfit for shared caches, with the receipt."""
-        fields = headers.without_cors(headers.private(fetched.fields))
-        fields += [receipt, (b"X-Request-Id", incoming.id.encode())]
-        fields += headers.cors(self._origins, incoming.origin)
+        fields = self.paid_head(incoming, fetched.fields, receipt)
         return Answer(fetched.status, fields, fetched.body, length=fetched.length)
+
+    def paid_head(self, incoming: Incoming, fields: Sequence[Field], receipt: Field) -> list[Field]:
+        """The header of a paid answer."""
+        ours = [receipt, (b"X-Request-Id", incoming.id.encode())]
+        kept = headers.without_cors(headers.private(fields))
+        return kept + ours + headers.cors(self._origins, incoming.origin)
 
     def unpaid(self, fetched: Fetched) -> Answer:
         """The upstream's answer outside ``success``: passed on as it is, not charged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -68,6 +69,7 @@ class _Service:
         self._settings = settings
         self._path = path
         self._admin = admin
+        self._run = secrets.token_hex(8)
 
     def reload(self) -> None:
         """A worker that is started again must not sell at old prices. Refusals are the workers' to log."""
@@ -94,7 +96,7 @@ class _Service:
     ) -> None:
         from gateway.app import Worker
 
-        worker = Worker(self._settings, self._path, number)
+        worker = Worker(self._settings, self._path, number, self._run)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, worker.stop)
         loop.add_signal_handler(signal.SIGINT, worker.stop)

@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from facilitator.base import Journal, Outgoing, Refused, Settled, Settlement, Unknown, VerificationUnavailable
+from facilitator.crashpoints import reach
+from gateway import steps
 from gateway.errors import StoreUnavailable
 from gateway.leases import LEASE, RENEW, Leases
 from gateway.observe import Metrics, log
-from gateway.payment import IN_FLIGHT, Payment, State, allowed_from
+from gateway.outcomes import THIRD_PARTY
+from gateway.payment import IN_FLIGHT, Moment, Payment, State, allowed_from
+from gateway.presence import Presence
 from gateway.rails.base import Rail
 from gateway.store import Step, Store
 
@@ -28,7 +32,7 @@ PATIENCE = 30.0
 """Seconds one lease is spent on a payment of which nothing could be sent."""
 AT_ONCE = 128
 """Settlements under way at once; the rest waits in the queue, where it is safe."""
-FINAL = frozenset({State.SETTLED, State.REFUSED, State.UNKNOWN})
+FINAL = frozenset({State.SETTLED, State.REFUSED, State.UNKNOWN, State.SERVING, State.REFUND_DUE})
 
 
 class StoreJournal:
@@ -64,15 +68,17 @@ class Settler:
         leases: Leases,
         rails: Sequence[Rail],
         *,
-        owner: str,
+        presence: Presence,
         replay_window: float,
+        exclusive: bool,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._leases = leases
         self._rails = {rail.name: rail for rail in rails}
-        self._owner = owner
+        self._presence = presence
         self._replay_window = replay_window
+        self._exclusive = exclusive
         self._metrics = metrics
         self._waiting: dict[str, asyncio.Future[Payment | None]] = {}
         self._work: dict[str, asyncio.Event] = {}
@@ -138,7 +144,7 @@ class Settler:
         said: object = None
         while True:
             try:
-                epoch = await self._store.hold(queue, self._owner, lease=LEASE)
+                epoch = await self._store.hold(queue, await self._presence.name(), lease=LEASE)
                 if epoch is not None:
                     await self._send(rail, queue, epoch)
             except (StoreUnavailable, VerificationUnavailable) as error:
@@ -156,27 +162,43 @@ class Settler:
         held_at = time.monotonic()
         while True:
             if time.monotonic() - held_at > RENEW:
-                if await self._store.hold(queue, self._owner, lease=LEASE) != epoch:
+                if await self._store.hold(queue, await self._presence.name(), lease=LEASE) != epoch:
                     return
                 held_at = time.monotonic()
             work = self._work[queue]
             work.clear()
             room = AT_ONCE - len(self._running)
-            payments = await self._store.due(queue, limit=room, lease=LEASE) if room > 0 else []
-            for payment in payments:
-                self._spawn(rail, payment, journal)
+            if room > 0:
+                await self._take_up(rail, queue, journal, room)
             await _either(work, POLL)
 
-    def _spawn(self, rail: Rail, payment: Payment, journal: Journal) -> None:
-        task = asyncio.create_task(self._settle(rail, payment, journal))
+    async def _take_up(self, rail: Rail, queue: str, journal: Journal, room: int) -> None:
+        taken_at = time.monotonic()
+        by = await self._presence.name()
+        for payment in await self._store.due(queue, by=by, limit=room, lease=LEASE):
+            if payment.state in (State.SETTLED, State.SERVING):
+                await self._owe(payment)
+            else:
+                self._spawn(rail, payment, journal, taken_at)
+
+    async def _owe(self, payment: Payment) -> None:
+        """Settled beforehand, and nobody was there any more to hand the answer out."""
+        if payment.reason == THIRD_PARTY:
+            await self._withhold(payment)
+        elif await self._store.advance(payment.lease, steps.refund_due("not_handed_out")):
+            log.warning("refund", payment_id=payment.id, reason="not_handed_out")
+            self._metrics.payments.labels(payment.route, payment.rail, State.REFUND_DUE).inc()
+
+    def _spawn(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
+        task = asyncio.create_task(self._settle(rail, payment, journal, taken_at))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _settle(self, rail: Rail, payment: Payment, journal: Journal) -> None:
+    async def _settle(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
         """Settle one leased payment; what has no outcome in time stays queued and is leased again later."""
         started = time.monotonic()
-        with self._leases.kept(payment.lease) as kept:
-            while not kept.lost and time.monotonic() - started < PATIENCE:
+        with self._leases.kept(payment.lease, taken_at) as kept:
+            while not kept.doubtful and time.monotonic() - started < PATIENCE:
                 if await self._attempt(rail, payment, journal, started):
                     return
                 await asyncio.sleep(PAUSE)
@@ -187,23 +209,52 @@ class Settler:
             outcome = await rail.settle(payment, journal)
             if isinstance(outcome, Unknown) and not outcome.transaction:
                 return False
-            concluded = _concluded(payment, outcome)
+            reach("K8")
+            concluded = self._concluded(payment, outcome)
             recorded = await self._store.advance(payment.lease, self._step(concluded))
+            if recorded and concluded.state is State.SETTLED and concluded.reason:
+                concluded = await self._withhold(concluded)
         except StoreUnavailable:
             return False
         if recorded:
-            found = {
-                "state": concluded.state,
-                "reason": concluded.reason or None,
-                "tx": concluded.transaction,
-            }
-            log.info("settlement", payment_id=payment.id, **found)
-            self._metrics.settled(concluded, time.monotonic() - started)
-            self._tell(payment.id, concluded)
+            self._announce(concluded, time.monotonic() - started)
         return True
 
+    def _concluded(self, payment: Payment, outcome: Settlement) -> Payment:
+        if isinstance(outcome, Settled):
+            reason = THIRD_PARTY if outcome.recognised and not self._exclusive else ""
+            return replace(payment, state=State.SETTLED, transaction=outcome.transaction, reason=reason)
+        if isinstance(outcome, Refused):
+            return replace(payment, state=State.REFUSED, reason=outcome.reason)
+        return replace(payment, state=State.UNKNOWN, transaction=outcome.transaction, reason=outcome.reason)
+
+    async def _withhold(self, payment: Payment) -> Payment:
+        """Where stores share a ``pay_to``, what a third party sent may have been served for elsewhere:
+        the operator gives it back, and the payer may buy again."""
+        await self._store.advance(payment.lease, steps.refund_due(THIRD_PARTY))
+        await self._store.mark(delivered=[payment.id])
+        return replace(payment, state=State.REFUND_DUE)
+
+    def _announce(self, payment: Payment, seconds: float) -> None:
+        """Log, count and wake: a settlement has an outcome."""
+        log.info(
+            "settlement",
+            payment_id=payment.id,
+            state=payment.state,
+            reason=payment.reason or None,
+            tx=payment.transaction,
+        )
+        if _lost(payment):
+            log.error("loss", payment_id=payment.id, reason=payment.reason)
+        self._metrics.settled(payment, seconds)
+        self._tell(payment.id, payment)
+
     def _step(self, concluded: Payment) -> Step:
+        """Unknown stays queued; so does what is to be handed out now, until it is."""
         final = concluded.state is not State.UNKNOWN
+        owed = concluded.state is State.SETTLED and (
+            concluded.moment is Moment.BEFORE or concluded.reason == THIRD_PARTY
+        )
         keep_until = max(concluded.expires_at, int(time.time() + self._replay_window))
         return Step(
             to=concluded.state,
@@ -211,26 +262,24 @@ class Settler:
             in_flight=concluded.state in IN_FLIGHT,
             transaction=concluded.transaction,
             reason=concluded.reason,
-            queued=False if final else None,
-            keep_lease=not final,
-            forget_at=keep_until * 1000 if final else None,
+            queued=False if final and not owed else None,
+            keep_lease=owed or not final,
+            forget_at=keep_until * 1000 if final and not owed else None,
+            lost=_lost(concluded),
         )
 
     async def _give_up(self) -> None:
         for rail in self._rails.values():
             for queue in rail.queues:
                 try:
-                    await self._store.give_up(queue, self._owner)
+                    await self._store.give_up(queue, await self._presence.name())
                 except StoreUnavailable:
                     return
 
 
-def _concluded(payment: Payment, outcome: Settlement) -> Payment:
-    if isinstance(outcome, Settled):
-        return replace(payment, state=State.SETTLED, transaction=outcome.transaction, reason="")
-    if isinstance(outcome, Refused):
-        return replace(payment, state=State.REFUSED, reason=outcome.reason)
-    return replace(payment, state=State.UNKNOWN, transaction=outcome.transaction, reason=outcome.reason)
+def _lost(payment: Payment) -> bool:
+    """Served on trust, and the money did not come."""
+    return payment.state is State.REFUSED and payment.moment is Moment.DEFERRED
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -90,6 +90,14 @@ def with_head(methods: frozenset[str]) -> frozenset[str]:
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Most that may be served and not settled, in millionths of a dollar."""
+
+    per_payer: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Route:
     """A compiled route; times in seconds."""
@@ -106,6 +114,11 @@ class Route:
     accept: tuple[str, ...] = ()
     """Names of the rails that can pay for it, in order."""
     settle: str = "after"
+    """``after``, ``before`` or ``deferred``: when its payments are settled."""
+    exposure: Exposure | None = None
+    """What ``deferred`` may put at risk here, where the route says so itself."""
+    settle_lost: bool = False
+    """``on_lost_answer: settle``: an answer that was lost with the gateway is paid for all the same."""
     success: frozenset[int] = SUCCESS
     max_attempts: int = 5
     allow_encoded: frozenset[str] = frozenset()

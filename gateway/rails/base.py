@@ -47,8 +47,14 @@ class Credential:
     queue: str
     expires_at: int
     terms: bytes
+    settle_within: float
+    """Seconds its settlement may take."""
+    worth: int
+    """Its amount in millionths of a dollar (of the asset's unit, where that is no dollar), rounded up."""
     refused: Refused | None
     """Why no new claim may be made with it; a record of it is answered all the same."""
+    identifier: str | None = None
+    """An idempotency key the payment itself carries (x402 ``payment-identifier``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +93,12 @@ class Rail(Protocol):
     async def resume(self, queue: str, journal: Journal) -> None:
         """This process has just become the one that serves ``queue``: take up what was left open."""
 
-    def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
-        """The receipt header; ``reason`` is None for a settled payment."""
+    def receipt(
+        self,
+        terms: bytes,
+        *,
+        transaction: str,
+        reason: str | None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Field:
+        """The receipt header; ``reason`` is None for a settled payment, or one that is going to be."""

@@ -50,12 +50,14 @@ class X402Rail:
         *,
         versions: frozenset[int],
         settle_within: Mapping[str, float],
+        worth: Callable[[PaymentRequirements], int],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._offers = offers
         self._facilitator = facilitator
         self._versions = versions
         self._settle_within = settle_within
+        self._worth = worth
         self._clock = clock
         self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
         self.queues = tuple(facilitator.senders())
@@ -108,7 +110,14 @@ class X402Rail:
         """Send recorded, open transactions again."""
         await self._facilitator.resume(queue, journal)
 
-    def receipt(self, terms: bytes, *, transaction: str, reason: str | None) -> Field:
+    def receipt(
+        self,
+        terms: bytes,
+        *,
+        transaction: str,
+        reason: str | None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Field:
         """``PAYMENT-RESPONSE`` (v2) or ``X-PAYMENT-RESPONSE`` (v1), with the credential's network name."""
         payload, _ = _read_terms(terms)
         value = receipt(
@@ -117,6 +126,7 @@ class X402Rail:
             payer=payload.authorization.sender,
             transaction=transaction,
             error_reason=reason,
+            extra=extra,
         )
         return RECEIPT_HEADER[payload.version].encode(), value.encode()
 
@@ -142,7 +152,10 @@ class X402Rail:
             queue=self._facilitator.sender_for(terms.network, payment_id(key)),
             expires_at=authorization.valid_before,
             terms=_write_terms(payload, terms),
+            settle_within=self._settle_within[terms.network],
+            worth=self._worth(terms),
             refused=refused,
+            identifier=payload.identifier,
         )
 
     def _budget(self, terms: PaymentRequirements, work: float) -> int:

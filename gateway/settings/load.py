@@ -8,7 +8,7 @@ from pathlib import Path as File
 
 from gateway.settings.cautions import caution, caution_unused
 from gateway.settings.document import Document, read
-from gateway.settings.model import Configuration, PolicyFile, Server, Store, Unmatched
+from gateway.settings.model import Configuration, ExposureEntry, PolicyFile, Server, Store, Unmatched
 from gateway.settings.networks import compile_networks
 from gateway.settings.problems import Path, Problems, did_you_mean
 from gateway.settings.rails import compile_rails
@@ -47,7 +47,8 @@ def _compile(
     upstreams, names = compile_upstreams(document, server, problems)
     rails = compile_rails(document, defined, problems)
     unmatched = _unmatched(document, names, problems)
-    placed = _routes(document, file, environ, Context(upstreams, names, rails, problems))
+    exposure = shape(ExposureEntry, document, ("exposure",), problems) or ExposureEntry()
+    placed = _routes(document, file, environ, Context(upstreams, names, rails, exposure, problems))
     _check_server(server, document, problems)
     if server is None or store is None or rails is None or problems.errors:
         return None

@@ -22,6 +22,7 @@ from gateway.settings.scalars import (
     HttpUrl,
     Listen,
     Many,
+    Micros,
     OneOrMany,
     Positive,
     Range,
@@ -225,6 +226,13 @@ _STATUS = {
 }
 
 
+class ExposureEntry(Section):
+    """Most that `settle: deferred` may have served and not settled."""
+
+    per_payer: Micros = said("$1")
+    total: Micros = said("$50")
+
+
 class RouteEntry(Section):
     """One route, as it is written."""
 
@@ -233,11 +241,12 @@ class RouteEntry(Section):
     upstream: Text | None = None
     price: Annotated[Any, WithJsonSchema(_PRICE)]
     accept: Annotated[tuple[Text, ...], OneOrMany, Field(min_length=1), _either(_TEXT, _TEXTS)] | None = None
-    settle: Literal["after"] = "after"
+    settle: Literal["after", "before", "deferred"] = "after"
+    exposure: ExposureEntry | None = None
     success: Annotated[
         tuple[Any, ...], OneOrMany, Field(min_length=1), _either(_STATUS, {"type": "array", "items": _STATUS})
     ] = ("2xx",)
-    on_lost_answer: Literal["release"] = "release"
+    on_lost_answer: Literal["release", "settle"] = "release"
     max_attempts: Annotated[int, Field(ge=1, le=1000), Whole] = 5
     allow_encoded: Annotated[tuple[Literal["slash", "percent", "semicolon"], ...], Many] = ()
     description: Line = ""
@@ -256,6 +265,7 @@ class Configuration(Section):
     networks: dict[Name, NetworkEntry] = {}
     upstreams: dict[Name, UpstreamEntry] = {}
     rails: RailsEntry = Field(default_factory=RailsEntry)
+    exposure: ExposureEntry = Field(default_factory=ExposureEntry)
     unmatched: Annotated[Unmatched | None, _either({"const": "deny"}, _FREE)] = None
     policies: Annotated[tuple[Text, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
     routes: Annotated[tuple[RouteEntry, ...], Many] = ()

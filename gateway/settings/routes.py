@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.settings.document import Document
-from gateway.settings.model import MatchEntry, RouteEntry
+from gateway.settings.model import ExposureEntry, MatchEntry, RouteEntry
 from gateway.settings.problems import Path, Problems, did_you_mean, listed
 from gateway.settings.rails import RAILS
 from gateway.settings.shape import shape
@@ -15,7 +15,7 @@ from gateway.settings.tree import Rails, Upstream
 from policies.condition import SOURCES, BadCondition, Condition, condition
 from policies.money import BadMoney, Money
 from policies.price import Conditional, Free, Price, PriceError, glob_text, parse_price
-from policies.route import BadPattern, Pattern, Route, parse_pattern, with_head
+from policies.route import BadPattern, Exposure, Pattern, Route, parse_pattern, with_head
 from policies.target import split_authority
 
 SLACK = 30.0
@@ -37,6 +37,8 @@ class Context:
     """Every upstream's name, valid or not."""
     rails: Rails | None
     """None where the section is broken: then nothing about rails is judged."""
+    exposure: ExposureEntry
+    """For routes that name none of their own."""
     problems: Problems
 
 
@@ -114,6 +116,8 @@ class _RouteCompiler:
             price=price,
             accept=accept,
             settle=entry.settle,
+            exposure=self._exposure(entry),
+            settle_lost=entry.on_lost_answer == "settle",
             success=success,
             max_attempts=entry.max_attempts,
             allow_encoded=frozenset(entry.allow_encoded),
@@ -121,6 +125,16 @@ class _RouteCompiler:
             mime_type=entry.mime_type,
             timeout=entry.timeout,
         )
+
+    def _exposure(self, entry: RouteEntry) -> Exposure | None:
+        if entry.settle != "deferred":
+            if entry.exposure is not None:
+                self._error(("exposure",), "only means something with `settle: deferred`")
+            return None
+        caps = entry.exposure or self._context.exposure
+        if caps.per_payer > caps.total:
+            self._error(("settle",), "exposure.per_payer is more than exposure.total")
+        return Exposure(caps.per_payer, caps.total)
 
     def _pattern(self, entry: RouteEntry) -> Pattern | None:
         try:

@@ -164,6 +164,14 @@ def parse_network_range(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6
         raise ValueError("must be a range of addresses such as `10.0.0.0/8`, host bits zero") from error
 
 
+def parse_micros(text: str) -> int:
+    """``$1`` or ``$0.25`` in millionths of a dollar."""
+    found = re.fullmatch(r"\$([0-9]{1,12})(?:\.([0-9]{1,6}))?", text)
+    if not found:
+        raise ValueError("must be dollars such as `$1` or `$0.25`, at most six decimals")
+    return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))
+
+
 def parse_gwei(value: object) -> Decimal:
     """A positive number of gwei, exactly; ValueError otherwise."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
@@ -204,6 +212,7 @@ def whole_seconds(seconds: float) -> bool:
     return math.isclose(seconds, round(seconds)) and seconds >= 1
 
 
+Micros = Annotated[int, *_text(parse_micros, pattern=r"^\$[0-9]+(\.[0-9]{1,6})?$|\$\{")]
 Duration = Annotated[float, *_text(parse_duration, pattern=r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|\$\{")]
 Size = Annotated[int, *_text(parse_size, pattern=r"^[0-9]+(B|KiB|MiB|GiB)$|\$\{")]
 Listen = Annotated[Address, *_text(parse_address)]

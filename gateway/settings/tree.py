@@ -151,6 +151,13 @@ class X402:
             version=asset.version,
         )
 
+    def worth(self, terms: PaymentRequirements) -> int:
+        """An amount in millionths of the asset's unit, rounded up."""
+        network = next(chain for chain in self.chains if chain.caip2 == terms.network)
+        asset = next(each for each in network.assets.values() if each.address == terms.asset)
+        scale: int = 10**asset.decimals
+        return -(-terms.amount * 1_000_000 // scale)
+
     def check(self, money: Money) -> None:
         """BadMoney where an amount cannot be asked for on every network, meaning the same everywhere."""
         assets = [network.asset(money) for network in self.chains]

@@ -1,0 +1,114 @@
+"""The upstream's part of a paid request: its answer held back whole, or passed on as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from facilitator.crashpoints import reach
+from gateway.answers import Answer, Written
+from gateway.deliveries import Deliveries
+from gateway.forward import Fetched, Forwarder, checked_fields
+from gateway.headers import Field
+from gateway.observe import Metrics
+from gateway.pricing import Pricing
+from gateway.purchase import Purchase
+from gateway.render import Renderer, paid_fields
+from gateway.stream import Broken, Commit, PaidStream, Tee
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What became of an answer that was passed on."""
+
+    sent: Answer | Written
+    served: bool
+    """Whether its end was recorded: it counts as served."""
+
+
+class Handout:
+    """Forwards paid requests."""
+
+    def __init__(
+        self,
+        *,
+        forwarder: Forwarder,
+        pricing: Pricing,
+        deliveries: Deliveries,
+        renderer: Renderer,
+        metrics: Metrics,
+        max_answer: int,
+    ) -> None:
+        """``max_answer``: bytes of a passed-on answer that are kept to be stored."""
+        self._forwarder = forwarder
+        self._pricing = pricing
+        self._deliveries = deliveries
+        self._renderer = renderer
+        self._metrics = metrics
+        self._max_answer = max_answer
+
+    async def fetch(self, purchase: Purchase, payment_id: str) -> Fetched:
+        """The whole answer, held back. UpstreamError: nothing was passed on."""
+        with self._timed(purchase):
+            reach("K3")
+            fetched = await self._forwarder.fetch(
+                purchase.incoming,
+                purchase.route.upstream,
+                purchase.body,
+                self._extra(purchase, payment_id),
+                self._timeout(purchase),
+                purchase.hold,
+            )
+        reach("K5")
+        return fetched
+
+    async def stream(
+        self, purchase: Purchase, payment_id: str, receipt: Field, commit: Commit, deadline: float | None
+    ) -> Streamed:
+        """Pass an answer inside ``success`` on, and give back any other. Problem: nothing was passed on.
+
+        ``commit`` is called before the last bytes; what it raises breaks the answer off.
+        """
+        with self._timed(purchase):
+            reach("K3")
+            upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id)
+            timeout = self._timeout(purchase)
+            asked = self._forwarder.exchange(purchase.incoming, upstream, purchase.body, extra, timeout)
+            async with asked as response:
+                reach("K4")
+                fields = checked_fields(response)
+                if response.status not in purchase.route.success:
+                    fetched = await self._forwarder.hold_back(response, fields, purchase.hold)
+                    return Streamed(self._renderer.unpaid(fetched), served=False)
+                passed_on = self._renderer.paid_head(purchase.incoming, fields, receipt)
+                tee = Tee(self._max_answer, purchase.hold)
+                stream = PaidStream(purchase.incoming, response, fields, passed_on, tee, timeout, deadline)
+                return await self._run(purchase, payment_id, stream, commit)
+
+    async def _run(self, purchase: Purchase, payment_id: str, stream: PaidStream, commit: Commit) -> Streamed:
+        try:
+            taken = await stream.run(commit)
+        except Broken as broken:
+            purchase.entry.reason = broken.problem.code
+            self._deliveries.left(payment_id)
+            return Streamed(Written(stream.status, keep_alive=False), served=False)
+        self._deliveries.ended(payment_id, taken and not purchase.client_left)
+        return Streamed(Written(stream.status, taken and stream.keep_alive), served=True)
+
+    def _extra(self, purchase: Purchase, payment_id: str) -> list[Field]:
+        return paid_fields(purchase.credential, payment_id, purchase.route.name)
+
+    def _timeout(self, purchase: Purchase) -> float:
+        return self._pricing.timeout(purchase.route)
+
+    @contextmanager
+    def _timed(self, purchase: Purchase) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            entry, upstream = purchase.entry, purchase.route.upstream
+            entry.upstream_seconds = time.monotonic() - started
+            self._metrics.upstream_seconds.labels(upstream).observe(entry.upstream_seconds)

@@ -1,0 +1,124 @@
+"""From a request to a purchase: accept, match, challenge, read. What is no payment ends here.
+
+Garbage stops before any store, chain or upstream work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from facilitator.base import Refused
+from gateway import headers
+from gateway.accept import Acceptor, Incoming, invite_body, read_body
+from gateway.answers import Answer, Written
+from gateway.budget import Hold
+from gateway.errors import ClientError
+from gateway.observe import Metrics
+from gateway.outcomes import Outcomes
+from gateway.payment import request_digest
+from gateway.pricing import Pricing
+from gateway.purchase import Purchase
+from gateway.rails.base import MalformedCredential, Quote, Rail
+from gateway.relay import Relay
+from gateway.render import Entry, Renderer
+from gateway.watch import StoreWatch
+from policies.route import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of a request body: bytes, and seconds."""
+
+    max_body: int
+    body_timeout: float
+
+
+class Intake:
+    """Answers what needs no payment, and turns what carries one into a :class:`Purchase`."""
+
+    def __init__(
+        self,
+        *,
+        acceptor: Acceptor,
+        pricing: Pricing,
+        rails: Sequence[Rail],
+        watch: StoreWatch,
+        relay: Relay,
+        outcomes: Outcomes,
+        renderer: Renderer,
+        metrics: Metrics,
+        bounds: Bounds,
+    ) -> None:
+        self._acceptor = acceptor
+        self._pricing = pricing
+        self._rails = {rail.name: rail for rail in rails}
+        self._watch = watch
+        self._relay = relay
+        self._outcomes = outcomes
+        self._renderer = renderer
+        self._metrics = metrics
+        self._bounds = bounds
+
+    async def take(self, request: web.BaseRequest, hold: Hold, entry: Entry) -> Purchase | Answer | Written:
+        """A purchase, or the answer where there is none. Every Problem is the caller's to render."""
+        incoming = self._acceptor.accept(request, entry.request_id)
+        entry.incoming = incoming
+        if incoming.method == "OPTIONS" and self._pricing.priced(incoming):
+            return self._renderer.preflight(incoming)
+        route, body = await self._match(incoming, hold)
+        entry.route = route
+        if route.free:
+            return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
+        self._watch.require()
+        names = [header for name in route.accept for header in self._rails[name].headers]
+        presented = headers.credential(incoming.fields, names)
+        quotes = self._pricing.quotes(incoming, route, body)
+        if presented is None:
+            self._metrics.challenges.labels(route.name).inc()
+            return self._outcomes.challenge(incoming, route, quotes[0], "payment_required", entry)
+        return await self._read(presented, incoming, route, quotes, body, hold, entry)
+
+    async def _match(self, incoming: Incoming, hold: Hold) -> tuple[Route, bytes | None]:
+        """The route, and the body where finding it (or its price) takes reading that."""
+        route = self._pricing.route(incoming, None)
+        if route is not None:
+            return route, None
+        if headers.carries_credential(incoming.fields):
+            invite_body(incoming)
+        body = await self._read_body(incoming, hold)
+        route = self._pricing.route(incoming, body)
+        assert route is not None
+        return route, body
+
+    async def _read_body(self, incoming: Incoming, hold: Hold) -> bytes:
+        return await read_body(incoming, self._bounds.max_body, self._bounds.body_timeout, hold)
+
+    async def _read(
+        self,
+        presented: tuple[str, str],
+        incoming: Incoming,
+        route: Route,
+        quotes: Sequence[Quote],
+        body: bytes | None,
+        hold: Hold,
+        entry: Entry,
+    ) -> Purchase | Answer:
+        header, value = presented
+        rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)
+        try:
+            credential = rail.read(header, value, quotes)
+        except MalformedCredential as error:
+            raise ClientError("malformed_payment", f"{header}: {error}") from error
+        if isinstance(credential, Refused):
+            self._metrics.refusals.labels(route.name, credential.reason).inc()
+            return self._outcomes.challenge(incoming, route, quotes[0], credential.reason, entry)
+        if body is None:
+            invite_body(incoming)
+            body = await self._read_body(incoming, hold)
+        digest = request_digest(incoming.method, incoming.target.path, incoming.query, body)
+        key = headers.idempotency_key(incoming.fields) or credential.identifier
+        entry.paid_with(credential)
+        return Purchase(incoming, route, rail, quotes[0], credential, body, digest, key, hold, entry)
