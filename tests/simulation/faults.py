@@ -89,8 +89,12 @@ class Faults:
         return self.rng.choices(list(KINDS), list(KINDS.values()))[0]
 
 
+class Killed(BaseException):
+    """Ends what the garbage collector still wakes of a dead process."""
+
+
 async def gone() -> Any:
-    """What a dead process waits for."""
+    """What a process waits for that is dead from this moment on."""
     await asyncio.get_running_loop().create_future()
 
 
@@ -118,7 +122,7 @@ class Wire:
     async def call(self, what: str, effect: Callable[[], Any]) -> Any:
         """Have ``effect`` done outside, in one step; its result."""
         if self._process.dead:
-            return await gone()
+            raise Killed
         faults = self._faults
         fault = faults.draw(self._name)
         if fault is None:

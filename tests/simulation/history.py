@@ -201,15 +201,15 @@ class Story:
         world.say("world", "all is calm")
         for slot in self.slots:
             slot.recover()
-        await asyncio.sleep(15)
+        await asyncio.sleep(2)
         for person in self.people:
             if not person.want.answered:
                 person.want.refused = None
                 await person.run(8)
-        for _ in range(60):
+        for turn in range(60):
             if not self._busy():
                 return
-            await asyncio.sleep(10)
+            await asyncio.sleep(2 if turn < 10 else 10)
 
     def _busy(self) -> bool:
         store = self.world.store
@@ -217,9 +217,7 @@ class Story:
 
     def end(self) -> None:
         """Let go of everything."""
-        for slot in self.slots:
-            slot.end()
-        for domain in (self.world.loop.world,):
-            self.world.loop.kill(domain)
+        self.slots[0].host.end()
+        self.world.loop.kill(self.world.loop.world)
 
 

@@ -31,6 +31,10 @@ from gateway.payment import (
 from gateway.store import SILENT, Step
 
 
+ABANDONED = 30.0
+"""Seconds after which a claim whose lease has ended goes back to released."""
+
+
 @dataclass(slots=True)
 class Record:
     """One payment. Times are the store's clock in seconds."""
@@ -51,7 +55,6 @@ class Record:
     answer: bytes | None = None
     moment: Moment = Moment.AFTER
     exposure: int = 0
-    lost_until: float = 0.0
     client: str = ""
     left: bool = False
     delivered_at: float | None = None
@@ -73,10 +76,13 @@ class Hold:
 class MemoryStore:
     """See :class:`gateway.store.Store`; the methods are plain functions, a step each."""
 
-    def __init__(self, clock: Callable[[], float], *, redeem_window: float, max_answer: int) -> None:
-        """``clock`` gives unix seconds."""
+    def __init__(
+        self, clock: Callable[[], float], *, redeem_window: float, released: float, max_answer: int
+    ) -> None:
+        """``clock`` gives unix seconds; ``released``: seconds an abandoned claim is remembered."""
         self._clock = clock
         self._redeem_window = redeem_window
+        self._released = released
         self._max_answer = max_answer
         self.records: dict[str, Record] = {}
         self.keyed: dict[tuple[str, str, str], str] = {}
@@ -86,6 +92,8 @@ class MemoryStore:
         self.journal: list[Outgoing] = []
         self.closed: set[tuple[str, str]] = set()
         self.found: list[Orphan] = []
+        self.losses: dict[str, tuple[str, int, float]] = {}
+        """Payer, exposure and end of each loss that counts, by payment."""
         self._fence = 0
         self._joined = 0
 
@@ -213,19 +221,26 @@ class MemoryStore:
         return Claimed(Lease(claim.id, record.fence), record.attempts, created, flying, moment, beside)
 
     def _moment(self, claim: Claim, same: Record | None, caps: Caps | None) -> Moment:
-        if claim.moment is not Moment.DEFERRED or caps is None:
+        if claim.moment is not Moment.DEFERRED:
             return claim.moment
-        exposed = [each for each in self.records.values() if each is not same and self.exposed(each)]
-        payers = [each for each in exposed if each.claim.payer == claim.payer]
-        total = claim.exposure + sum(each.exposure for each in exposed)
-        own = claim.exposure + sum(each.exposure for each in payers)
-        lost = any(each.lost_until > self._clock() for each in payers)
-        fits = total <= caps.total and own <= caps.per_payer and not lost
+        if any(payer == claim.payer for payer, _, end in self.losses.values() if end > self._clock()):
+            return Moment.AFTER
+        own, total = self.exposure(claim.payer, besides=same)
+        if caps is None:
+            return Moment.DEFERRED
+        fits = total + claim.exposure <= caps.total and own + claim.exposure <= caps.per_payer
         return Moment.DEFERRED if fits else Moment.AFTER
 
-    def exposed(self, record: Record) -> bool:
-        """Whether the record's exposure counts."""
-        return record.in_flight or record.lost_until > self._clock()
+    def exposure(self, payer: str, besides: Record | None = None) -> tuple[int, int]:
+        """What deferred payments put at risk: by this payer, and in all."""
+        now = self._clock()
+        counted = [
+            (each.claim.payer, each.exposure)
+            for each in self.records.values()
+            if each is not besides and each.in_flight
+        ]
+        counted += [(whose, amount) for whose, amount, end in self.losses.values() if end > now]
+        return sum(amount for whose, amount in counted if whose == payer), sum(each[1] for each in counted)
 
     def _lease(self, record: Record, by: str, lease: float) -> None:
         self._fence += 1
@@ -248,12 +263,16 @@ class MemoryStore:
         if record is None or record.state is not State.RESERVED or record.queued is not None:
             return False
         if record.attempts > 1:
-            self._enter(record, State.RELEASED)
-            record.leased_until, record.in_flight = 0.0, False
-            record.forget_at = int(record.claim.expires_at * 1000)
+            self._release(record)
         else:
             self._delete(lease.payment_id)
         return True
+
+    def _release(self, record: Record) -> None:
+        self._enter(record, State.RELEASED)
+        record.leased_until, record.in_flight = 0.0, False
+        until = min(record.claim.expires_at, self._clock() + self._released)
+        record.forget_at = record.forget_at or int(until * 1000)
 
     def advance(self, lease: Lease, step: Step) -> bool:
         """Take one step."""
@@ -267,8 +286,10 @@ class MemoryStore:
         record.redemptions += step.redeemed
         if step.answer is not None:
             record.answer = step.answer if len(step.answer) <= self._max_answer else None
-        if step.lost:
-            record.lost_until = self._clock() + LOSS_KEPT
+        if step.lost and record.exposure:
+            self.losses[record.claim.id] = (record.claim.payer, record.exposure, self._clock() + LOSS_KEPT)
+        if step.to is State.SETTLED:
+            self.losses.pop(record.claim.id, None)
         if step.queued is not None:
             self._queue(record, step.queued)
         if not step.keep_lease:
@@ -290,7 +311,8 @@ class MemoryStore:
         """Lengthen leases."""
         ours = [record for each in leases if (record := self._ours(each)) is not None]
         for record in ours:
-            record.leased_until = self._clock() + lease
+            if record.leased_until:
+                record.leased_until = max(record.leased_until, self._clock() + lease)
         return frozenset(record.claim.id for record in ours)
 
     def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
@@ -375,7 +397,8 @@ class MemoryStore:
         if held is not None and live and held.owner != owner:
             return None
         epoch = (held.epoch if held is not None else 0) + (not live)
-        self.holds[name] = Hold(owner, now + lease, epoch)
+        until = max(held.until, now + lease) if held is not None and live else now + lease
+        self.holds[name] = Hold(owner, until, epoch)
         return epoch
 
     def give_up(self, name: str, owner: str) -> None:
@@ -424,13 +447,13 @@ class MemoryStore:
 
     def _forget(self) -> None:
         now = int(self._clock() * 1000)
-        over = [
-            key
-            for key, record in self.records.items()
-            if record.forget_at is not None and record.forget_at <= now
-        ]
-        for key in over:
-            self._delete(key)
+        for key, record in list(self.records.items()):
+            free = not record.in_flight and record.queued is None
+            if free and record.forget_at is not None and record.forget_at <= now:
+                self._delete(key)
+            elif record.state is State.RESERVED and record.queued is None:
+                if max(record.leased_until, record.updated_at) + ABANDONED <= now / 1000:
+                    self._release(record)
 
     def _delete(self, payment_id: str) -> None:
         claim = self.records.pop(payment_id).claim
@@ -468,7 +491,7 @@ class MemoryStore:
             history=tuple(record.history),
             moment=record.moment,
             client=record.client,
-            left=record.left,
+            left=record.left or (record.delivered_at is None and self.silent(record.client)),
             delivered_at=None if record.delivered_at is None else int(record.delivered_at * 1000),
             settled_at=None if record.settled_at is None else int(record.settled_at * 1000),
             redemptions=record.redemptions,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from simulation.loop import Domain, VirtualLoop
 
@@ -66,17 +66,27 @@ class Reply:
         return bool(self.status or self._bytes)
 
 
+class Witness(Protocol):
+    """Looks at what clients get."""
+
+    def sends(self, pipe: Pipe, data: bytes) -> None:
+        """Bytes leave for a client."""
+
+    def arrives(self, pipe: Pipe) -> None:
+        """A client has a whole answer."""
+
+
 class Pipe(asyncio.Transport):
     """The gateway's transport of one connection, and the client's end of it."""
 
     def __init__(
-        self, loop: VirtualLoop, domain: Domain, watch: Callable[[Pipe, bytes], None], slow: Callable[[], float]
+        self, loop: VirtualLoop, domain: Domain, witness: Witness, slow: Callable[[], float]
     ) -> None:
-        """``watch`` sees every byte as it leaves; ``slow`` says how long the client's kernel takes it."""
+        """``witness`` sees every byte as it leaves; ``slow`` says how long the client's kernel takes it."""
         super().__init__()
         self._loop = loop
         self._domain = domain
-        self._watch = watch
+        self._witness = witness
         self._slow = slow
         self._protocol: Any = None
         self._buffer: list[bytes] = []
@@ -162,8 +172,10 @@ class Pipe(asyncio.Transport):
         data = b"".join(self._buffer)
         self._buffer.clear()
         if data:
-            self._watch(self, data)
+            self._witness.sends(self, data)
             self.reply.feed(data)
+            if self.reply.complete:
+                self._witness.arrives(self)
             self._tell()
 
     def write_eof(self) -> None:

@@ -115,15 +115,14 @@ def _answers(world: World) -> None:
         if record is None:
             world.violate("M5", f"{payment[:10]} was delivered and is not on record")
             continue
-        if not world.paid(payment) and not _counted_loss(record):
+        if not world.paid(payment) and not _counted_loss(world, record):
             world.violate("M5", f"{payment[:10]} ({record.moment}, {record.state}) was delivered and not paid")
         if len(bodies) > 1 + record.redemptions:
             world.violate("M2", f"{payment[:10]} has {len(bodies)} different answers")
 
 
-def _counted_loss(record: Record) -> bool:
-    lost = record.state is State.REFUSED and record.lost_until > 0
-    return record.moment is Moment.DEFERRED and lost
+def _counted_loss(world: World, record: Record) -> bool:
+    return record.moment is Moment.DEFERRED and record.claim.id in world.store.losses
 
 
 def _executions(world: World) -> None:

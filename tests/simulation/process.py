@@ -27,7 +27,7 @@ from gateway.rails.x402 import X402Rail
 from gateway.redemption import Redemption
 from gateway.relay import Relay
 from gateway.render import Renderer
-from gateway.settings.model import Upstream
+from gateway.settings import Upstream
 from gateway.settlement import Settler
 from gateway.verifying import Verifier
 from gateway.watch import StoreWatch
@@ -78,7 +78,7 @@ _CHAIN = Chain(
     max_fee_gwei=50,
 )
 _LIMITS = Limits(10.0, 75.0, 1000)
-UPSTREAMS = {"api": Upstream(name="api", url="http://api.internal", timeout=TIMEOUT, connect_timeout=5.0)}
+UPSTREAMS = {"api": Upstream("api", "http://api.internal", TIMEOUT, 5.0, "upstream", {})}
 
 
 class Process:
@@ -137,11 +137,14 @@ class Process:
 
     def connect(self, who: Who) -> Pipe:
         """A client's connection."""
-        pipe = Pipe(self.world.loop, self.domain, self.world.sends, self._slow)
+        pipe = Pipe(self.world.loop, self.domain, self.world, self._slow)
         pipe.about = who
         self.pipes.append(pipe)
-        self.world.loop.within(self.domain, lambda: pipe.open(self._listener()))
+        self.world.loop.within(self.domain, self._accept, pipe)
         return pipe
+
+    def _accept(self, pipe: Pipe) -> None:
+        pipe.open(self._listener())
 
     def deliver(self, pipe: Pipe, data: bytes) -> None:
         """What a client sends."""
@@ -291,6 +294,7 @@ class Process:
             facilitator,
             versions=frozenset({2}),
             settle_within={NETWORK: SETTLE_WITHIN},
+            worth=lambda asked: asked.amount,
             clock=clock,
         )
 
@@ -358,9 +362,6 @@ class Slot:
             self.start()
         elif self.process.domain.frozen:
             self.process.thaw()
-
-    def end(self) -> None:
-        """The history is over."""
 
 
 class Host:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import UpstreamError
 from gateway.forward import Forwarder
-from simulation.faults import Faults, Gateway, gone
+from simulation.faults import Faults, Gateway, Killed, gone
 
 MARK = b"answer "
 
@@ -119,7 +119,7 @@ class SimulatedForwarder(Forwarder):
         """One request; its answer has begun inside."""
         process, rng = self._process, self._faults.rng
         if process.dead:
-            await gone()
+            raise Killed
         path = incoming.target.path
         payment = dict(extra)[b"X-Tollway-Payment-Id"].decode()
         fence = self._watch(payment, path)

@@ -12,10 +12,12 @@ from typing import Any
 
 import facilitator.exact_evm
 import facilitator.local
+import gateway.deliveries
 import gateway.presence
 import gateway.rails.x402
 import gateway.render
 import gateway.settlement
+import gateway.watch
 from simulation.loop import VirtualLoop, here
 
 _OURS = ("gateway.", "facilitator.", "policies.")
@@ -66,8 +68,9 @@ def _here(process: str) -> bool:
 RUNNING: set[str] = set()
 """The gateway processes of this history that have not ended, by their domains' names."""
 
-POLL = 0.2
-"""Seconds between looks at the queue: ten times fewer than in earnest, virtual time costs real time."""
+SLOWER = 0.5
+"""Seconds between looks at the queue and batches of marks: fewer than in earnest, for looking in vain
+costs real time; what is looked for may wait longer here."""
 
 
 @contextmanager
@@ -92,7 +95,9 @@ def virtual() -> Iterator[None]:
     put(gateway.presence, "this_process", _process)
     put(gateway.presence, "gone", _gone)
     put(gateway.presence, "here", _here)
-    put(gateway.settlement, "POLL", POLL)
+    put(gateway.settlement, "POLL", SLOWER)
+    put(gateway.deliveries, "BATCH", SLOWER)
+    put(gateway.watch, "INTERVAL", 2 * SLOWER)
     try:
         yield
     finally:

@@ -95,7 +95,7 @@ class World:
         self.rng = rng
         self.faults = Faults(rng, loop, plan, say=self.say)
         self.chain = Chain(loop.unix)
-        self.store = WatchedStore(loop.unix, redeem_window=REDEEM_WINDOW, max_answer=MAX_ANSWER)
+        self.store = WatchedStore(loop.unix, redeem_window=REDEEM_WINDOW, released=300.0, max_answer=MAX_ANSWER)
         self.store.world = self
         self.upstream = Upstream(rng)
         self.signed: dict[str, Signed] = {}
@@ -106,6 +106,8 @@ class World:
         self.reached: Counter[str] = Counter()
         self.hostile: set[int] = set()
         """Payers that cancelled, drained or overdrew: their refusals are their own doing."""
+        self.delivered: set[str] = set()
+        """Payments whose answer some client has."""
         self._nonces = 0
         self._tell = tell
 
@@ -162,6 +164,15 @@ class World:
                 continue
             self._leaves(pipe, execution.payment, int(number))
 
+    def arrives(self, pipe: Pipe) -> None:
+        """A client has a whole answer."""
+        execution = self.upstream.served.get(pipe.reply.body)
+        if pipe.reply.status == 200 and execution is not None:
+            self.delivered.add(execution.payment)
+            record = self.store.records.get(execution.payment)
+            if record is None or record.state in (State.RESERVED, State.RELEASED):
+                self.violate("M3", f"{execution.payment[:10]} is delivered, and not recorded as served")
+
     def _leaves(self, pipe: Pipe, payment: str, number: int) -> None:
         signed, record, who = self.signed[payment], self.store.records.get(payment), pipe.about
         if who is None or who.payer != signed.payer or who.bystander:
@@ -169,7 +180,7 @@ class World:
         if record is None:
             self.violate("M3", f"answer {number} leaves without a record of {payment[:10]}")
         elif record.moment is Moment.DEFERRED:
-            if record.state is State.RESERVED or record.state is State.RELEASED:
+            if record.state is State.RELEASED:
                 self.violate("M3", f"deferred answer {number} leaves while {payment[:10]} is {record.state}")
         elif not self.paid(payment):
             self.violate("M3", f"answer {number} leaves and {payment[:10]} moved no money ({record.state})")
@@ -178,27 +189,21 @@ class World:
 
     def claimed(self, payment: str) -> None:
         """A claim was made: exposure stays under the caps (M8)."""
-        exposed = [each for each in self.store.records.values() if self.store.exposed(each)]
+        trusted = [
+            each
+            for each in self.store.records.values()
+            if each.in_flight and each.moment is Moment.DEFERRED
+        ]
         payer = self.store.records[payment].claim.payer
-        total = sum(each.exposure for each in exposed)
-        own = sum(each.exposure for each in exposed if each.claim.payer == payer)
-        risked = [each for each in exposed if each.moment is Moment.DEFERRED and each.state is State.SERVED]
-        if total > CAPS.total or own > CAPS.per_payer or len(risked) * AMOUNT > CAPS.total:
-            self.violate("M8", f"exposure {own} of the payer, {total} in all, {len(risked)} served")
+        own = sum(each.claim.amount for each in trusted if each.claim.payer == payer)
+        total = sum(each.claim.amount for each in trusted)
+        if total > CAPS.total or own > CAPS.per_payer:
+            self.violate("M8", f"at risk: {own} of one payer, {total} in all")
 
     def marked(self, payment: str) -> None:
         """Delivered means: some client has it all."""
-        bodies = [body for want in self.wants for body in want.answers]
-        bodies += self.taken
-        if not any(self.upstream.served[body].payment == payment for body in bodies):
+        if payment not in self.delivered:
             self.violate("M4", f"{payment[:10]} is marked as delivered and nobody has its answer")
-
-    @property
-    def taken(self) -> list[bytes]:
-        """Answers that arrived whole, also where the client had stopped to listen."""
-        return self._taken
-
-    _taken: list[bytes]
 
     def paid(self, payment: str) -> bool:
         """Whether the chain moved this payment's money to us."""
