@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt schema lock clean
+.PHONY: help demo test lint fmt schema diagram lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ fmt: $(VENV)/dev.stamp  ## Format the code
 
 schema: $(VENV)/base.stamp  ## Write config/gateway.schema.json anew
 	$(BIN)/python -m gateway.schema > config/gateway.schema.json
+
+diagram: $(VENV)/base.stamp  ## Draw the states in docs/life-of-a-payment.md anew
+	$(BIN)/python -m gateway.diagram
 
 # The image runs this Python: wheels are pinned by hash for every platform, markers are resolved for it.
 lock: pyproject.toml  ## Write requirements.lock anew, with the newest versions pyproject.toml allows

@@ -166,6 +166,7 @@ class Worker:
             leases=self._leases,
             verifier=verifier,
             handout=handout,
+            deliveries=self._deliveries,
             outcomes=outcomes,
             renderer=self._renderer,
             metrics=metrics,

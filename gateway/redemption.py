@@ -6,6 +6,7 @@ import time
 
 from gateway import steps
 from gateway.answers import Answer, Written
+from gateway.deliveries import Deliveries
 from gateway.errors import ClientError, Problem, StoreUnavailable
 from gateway.forward import Fetched
 from gateway.handout import Handout
@@ -36,6 +37,7 @@ class Redemption:
         leases: Leases,
         verifier: Verifier,
         handout: Handout,
+        deliveries: Deliveries,
         outcomes: Outcomes,
         renderer: Renderer,
         metrics: Metrics,
@@ -47,6 +49,7 @@ class Redemption:
         self._leases = leases
         self._verifier = verifier
         self._handout = handout
+        self._deliveries = deliveries
         self._outcomes = outcomes
         self._renderer = renderer
         self._metrics = metrics
@@ -134,6 +137,7 @@ class Redemption:
 
     async def _failed(self, payment: Payment, lease: Lease, reason: str) -> None:
         """Still owed. Without the store the lease runs out, and the sender of its queue says the same."""
+        self._deliveries.left(payment.id)
         if payment.moment is Moment.BEFORE:
             step = steps.refund_due(reason)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -46,7 +47,7 @@ async def test_a_kept_lease_is_renewed_and_a_finished_one_is_not(store: Renewals
     keeper = Leases(store)  # type: ignore[arg-type]
     store.ours = {"pay_a"}
     running = asyncio.create_task(keeper.run())
-    with keeper.kept(Lease("pay_a", 1)) as kept:
+    with keeper.kept(Lease("pay_a", 1), time.monotonic()) as kept:
         await one_round(store)
         assert store.asked[-1] == ["pay_a"] and not kept.lost
     store.asked.clear()
@@ -58,7 +59,7 @@ async def test_a_kept_lease_is_renewed_and_a_finished_one_is_not(store: Renewals
 async def test_a_lease_that_went_to_somebody_else_is_lost(store: Renewals) -> None:
     keeper = Leases(store)  # type: ignore[arg-type]
     running = asyncio.create_task(keeper.run())
-    with keeper.kept(Lease("pay_a", 1)) as kept:
+    with keeper.kept(Lease("pay_a", 1), time.monotonic()) as kept:
         await one_round(store)
         await one_round(store)
         assert kept.lost
@@ -69,7 +70,7 @@ async def test_a_store_that_is_down_loses_nothing_yet(store: Renewals) -> None:
     keeper = Leases(store)  # type: ignore[arg-type]
     store.down, store.ours = True, {"pay_a"}
     running = asyncio.create_task(keeper.run())
-    with keeper.kept(Lease("pay_a", 1)) as kept:
+    with keeper.kept(Lease("pay_a", 1), time.monotonic()) as kept:
         await one_round(store)
         store.down = False
         await one_round(store)
