@@ -6,6 +6,7 @@ import argparse
 import gc
 import sys
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--trace", type=int, help="print the history of this one seed")
     options = parser.parse_args()
-    sys.unraisablehook = lambda _: None  # what a killed process had open ends without a word
+    _quiet()
     if options.trace is not None:
         return int(bool(explain(options.trace).violations))
     return report(options)
@@ -104,7 +105,9 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _quiet() -> None:
+    """What a killed process had open ends without a word."""
     sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore", RuntimeWarning)
 
 
 def say(total: Tally, took: float) -> None:
@@ -121,11 +124,19 @@ def say(total: Tally, took: float) -> None:
     kinds = Counter(told.partition(":")[0] for _, told in total.bad)
     if kinds:
         lines.append("by invariant: " + _counted(kinds))
-    lines += [f"  seed {seed}: {told}" for seed, told in sorted(total.bad)[:12]]
+    lines += [f"  seed {seed}: {told}" for seed, told in _various(total.bad)]
     print("\n".join(lines))  # noqa: T201
     if total.bad:
         print("\nthe first one:")  # noqa: T201
         explain(min(total.bad)[0])
+
+
+def _various(bad: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Some of each kind."""
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    for seed, told in sorted(bad):
+        kinds.setdefault(told.partition(":")[0], []).append((seed, told))
+    return [each for found in kinds.values() for each in found[:5]]
 
 
 def _counted(counter: Counter[str]) -> str:

@@ -166,6 +166,7 @@ async def forger(world: World, gateways: Sequence[Any], victim: int, path: str) 
 async def misuser(world: World, gateways: Sequence[Any], payer: int, path: str, other: str) -> None:
     """One authorization for two requests."""
     signed = world.sign(payer, path)
+    world.knows(other)
     for each in (path, other, path):
         try:
             await request(world, world.rng.choice(gateways), Who(payer), each, signed.header, "m", 30.0, "misuser")

@@ -110,14 +110,18 @@ class Wire:
         patience: float,
         failure: Callable[[], Exception],
         outside: Domain,
+        in_order: bool = False,
     ) -> None:
-        """``patience``: seconds until the caller gives up; ``failure``: what it raises then."""
+        """``patience``: seconds until the caller gives up; ``failure``: what it raises then;
+        ``in_order``: one connection, what is asked first is done first."""
         self._faults = faults
         self._process = process
         self._name = name
         self._patience = patience
         self._failure = failure
         self._outside = outside
+        self._in_order = in_order
+        self._free_at = 0.0
 
     async def call(self, what: str, effect: Callable[[], Any]) -> Any:
         """Have ``effect`` done outside, in one step; its result."""
@@ -136,14 +140,21 @@ class Wire:
 
     async def _delay(self) -> None:
         draw = self._faults.rng.random()
-        await asyncio.sleep(0 if draw < 0.6 else (draw - 0.6) ** 3)
+        await self._wait(0 if draw < 0.6 else (draw - 0.6) ** 3)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._in_order:
+            now = self._faults.loop.time()
+            self._free_at = max(self._free_at, now + seconds)
+            seconds = self._free_at - now
+        await asyncio.sleep(seconds)
 
     async def _faulty(self, fault: str, effect: Callable[[], Any]) -> Any:
         rng, process = self._faults.rng, self._process
         if fault in ("kill", "freeze"):
             await self._strike(fault)
         if fault == "slow":
-            await asyncio.sleep(rng.random() * self._patience * 0.95)
+            await self._wait(rng.random() * self._patience * 0.95)
             return effect()
         if fault == "fail":
             await asyncio.sleep(rng.random() * self._patience)

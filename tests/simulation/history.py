@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from gateway.payment import State
 from simulation import clients
 from simulation.faults import Plan
 from simulation.loop import VirtualLoop
@@ -202,10 +203,16 @@ class Story:
         for slot in self.slots:
             slot.recover()
         await asyncio.sleep(2)
-        for person in self.people:
-            if not person.want.answered:
-                person.want.refused = None
-                await person.run(8)
+        for _ in range(4):
+            for person in self.people:
+                if not person.want.answered:
+                    person.want.refused = None
+                    await person.run(6)
+            await self._quiet()
+            if all(person.want.answered or person.want.refused for person in self.people):
+                return
+
+    async def _quiet(self) -> None:
         for turn in range(60):
             if not self._busy():
                 return
@@ -213,7 +220,11 @@ class Story:
 
     def _busy(self) -> bool:
         store = self.world.store
-        return any(record.in_flight or record.queued is not None for record in store.records.values())
+        states = (State.SERVING, State.RESERVED)
+        return any(
+            record.in_flight or record.queued is not None or record.state in states
+            for record in store.records.values()
+        )
 
     def end(self) -> None:
         """Let go of everything."""

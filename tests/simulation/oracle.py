@@ -75,9 +75,9 @@ def _wants(world: World) -> None:
     for want in world.wants:
         wanted[(want.payer, want.path)].append(want)
     charged = Counter(
-        (signed.payer, signed.path)
-        for payment, signed in world.signed.items()
-        if (record := world.store.records.get(payment)) is not None and record.state in PAID and world.paid(payment)
+        (world.signed[payment].payer, world.path_of(record.claim.digest))
+        for payment, record in world.store.records.items()
+        if record.state in PAID and record.state is not State.REFUND_DUE and world.paid(payment)
     )
     for key, count in charged.items():
         wants = wanted.get(key, [])
@@ -96,7 +96,7 @@ def _owed(world: World, key: tuple[int, str]) -> bool:
     mine = [
         record
         for payment, record in world.store.records.items()
-        if (world.signed[payment].payer, world.signed[payment].path) == key
+        if (world.signed[payment].payer, world.path_of(record.claim.digest)) == key
     ]
     return any(
         record.state is State.REFUND_DUE or record.redemptions >= MOST_REDEMPTIONS

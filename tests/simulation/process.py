@@ -201,6 +201,7 @@ class Process:
             patience=0.9,
             failure=StoreUnavailable,
             outside=world.loop.world,
+            in_order=True,
         )
         rpc_wire = Wire(
             world.faults,
@@ -256,6 +257,7 @@ class Process:
             leases=self._leases,
             verifier=verifier,
             handout=handout,
+            deliveries=self._deliveries,
             outcomes=outcomes,
             renderer=renderer,
             metrics=METRICS,

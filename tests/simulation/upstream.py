@@ -136,13 +136,20 @@ class SimulatedForwarder(Forwarder):
         try:
             if fault == "late":
                 raise UpstreamError("upstream_invalid", "the upstream closed without an answer")
-            await asyncio.sleep(self._duration())
+            await self._work(idle)
             self._upstream.finish(execution)
             await self._strike(fault, "_after")
             yield Response(execution, rng.randint(1, 3), 0 if rng.random() < 0.7 else rng.random())
         finally:
             if not process.dead:
                 execution.ended = asyncio.get_running_loop().time()
+
+    async def _work(self, idle: float | None) -> None:
+        seconds = self._duration()
+        if idle is not None and seconds > idle:
+            await asyncio.sleep(idle)
+            raise UpstreamError("upstream_timeout", "the upstream did not answer in time", status=504)
+        await asyncio.sleep(seconds)
 
     def _duration(self) -> float:
         draw = self._faults.rng.random()

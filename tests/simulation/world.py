@@ -11,7 +11,7 @@ from typing import Any
 
 from facilitator.exact_evm import replay_key
 from facilitator.wire import Authorization
-from gateway.payment import Caps, Claimed, Moment, State, payment_id
+from gateway.payment import Caps, Claimed, Moment, State, payment_id, request_digest
 from simulation.chain import US, Chain
 from simulation.faults import Faults, Plan
 from simulation.loop import VirtualLoop
@@ -108,6 +108,7 @@ class World:
         """Payers that cancelled, drained or overdrew: their refusals are their own doing."""
         self.delivered: set[str] = set()
         """Payments whose answer some client has."""
+        self._paths: dict[str, str] = {}
         self._nonces = 0
         self._tell = tell
 
@@ -126,6 +127,7 @@ class World:
     def sign(self, payer: int, path: str, *, forged: bool = False) -> Signed:
         """A fresh authorization for ``path``."""
         self._nonces += 1
+        self.knows(path)
         before = valid_until(self.loop.unix())
         signed, signature = authorization(payer, self._nonces, before, AMOUNT)
         key = replay_key(CHAIN_ID, TOKEN.lower(), signed)
@@ -135,6 +137,14 @@ class World:
         if not forged:
             self.chain.sign(signed, signature)
         return made
+
+    def knows(self, path: str) -> None:
+        """Somebody asks for ``path``."""
+        self._paths[request_digest("GET", path, None, b"")] = path
+
+    def path_of(self, digest: str) -> str:
+        """What a payment is bound to."""
+        return self._paths[digest]
 
     # What is looked at as it happens
 
@@ -146,8 +156,8 @@ class World:
         if record is None:
             self.violate("M3", f"work for {payment[:10]}, which is not claimed")
             return 0
-        if signed.path != path:
-            self.violate("M2", f"{payment[:10]} was made for {signed.path} and bought {path}")
+        if self.path_of(record.claim.digest) != path:
+            self.violate("M2", f"{payment[:10]} is bound to {self.path_of(record.claim.digest)} and buys {path}")
         if record.holder != by or not self.store.leased(record):
             self.violate("S2", f"{by} works for {payment[:10]} without its lease ({record.state})")
         if record.state not in (State.RESERVED, State.SERVING):
