@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.store import SILENT
 from simulation.net import Pipe, Reply, Reset
 from simulation.world import Signed, Want, World
 
 TRIES = 5
 PATIENCE = 100.0
-_FINAL = ("payment_bound_elsewhere",)
+UNSEEN = SILENT + 1.0
+"""Seconds a client waits that hung up on a stopped process: before, no other process can know that it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,10 @@ async def request(
     except TimeoutError:
         world.say(name, "   hangs up")
         world.outcomes["hung up"] += 1
+        unseen = gateway.stopped(pipe)
         pipe.hang_up()
+        if unseen:
+            await asyncio.sleep(UNSEEN)
         raise Unanswered from None
     except Reset:
         world.say(name, "   connection reset")

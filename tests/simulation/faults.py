@@ -136,6 +136,8 @@ class Wire:
             return result
         faults.injected[f"{self._name}:{fault}"] += 1
         faults.say(self._process.name, f"FAULT {fault} at {self._name}.{what}")
+        if what == "arrive" and fault == "late":
+            fault = "fail"
         return await self._faulty(fault, effect)
 
     async def _delay(self) -> None:

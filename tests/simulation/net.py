@@ -22,6 +22,9 @@ class Reply:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
+        self.raw = b""
+        self.judged: set[int] = set()
+        """Executions whose content was seen in it."""
         self.status = 0
         self.fields: dict[str, str] = {}
         self.body = b""
@@ -30,6 +33,7 @@ class Reply:
     def feed(self, data: bytes) -> None:
         """More bytes."""
         self._bytes += data
+        self.raw += data
         if not self.status and b"\r\n\r\n" in self._bytes:
             self._head()
         if self.status and not self.complete:
@@ -69,7 +73,7 @@ class Reply:
 class Witness(Protocol):
     """Looks at what clients get."""
 
-    def sends(self, pipe: Pipe, data: bytes) -> None:
+    def sends(self, pipe: Pipe) -> None:
         """Bytes leave for a client."""
 
     def arrives(self, pipe: Pipe) -> None:
@@ -172,8 +176,8 @@ class Pipe(asyncio.Transport):
         data = b"".join(self._buffer)
         self._buffer.clear()
         if data:
-            self._witness.sends(self, data)
             self.reply.feed(data)
+            self._witness.sends(self)
             if self.reply.complete:
                 self._witness.arrives(self)
             self._tell()

@@ -151,7 +151,7 @@ def _leftovers(world: World) -> None:
         if record.queued is not None:
             world.violate("S1", f"{where} is still queued")
         final = record.state in (State.SETTLED, State.REFUSED, State.RELEASED, State.REFUND_DUE)
-        if not final:
+        if not final and (record.state is not State.SERVING or record.forget_at is None):
             world.violate("S1", f"{where} has no end")
         if record.forget_at is None and final and record.state is not State.REFUND_DUE:
             world.violate("S1", f"{where} would be kept for ever")

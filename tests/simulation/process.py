@@ -337,6 +337,10 @@ class Slot:
         assert slot.process is not None
         return slot.process.connect(who)
 
+    def stopped(self, pipe: Pipe) -> bool:
+        """Whether the process that has the connection is stopped just now."""
+        return any(pipe in process.pipes and process.domain.frozen for process in self.host.processes)
+
     def deliver(self, pipe: Pipe, data: bytes) -> None:
         """Bytes for the process that has the connection."""
         for process in self.host.processes:

@@ -166,13 +166,13 @@ class World:
             self.violate("M3", f"work for {payment[:10]} on `before`, and no money moved")
         return record.fence
 
-    def sends(self, pipe: Pipe, data: bytes) -> None:
+    def sends(self, pipe: Pipe) -> None:
         """Bytes leave for a client: no paid answer before its money, and only to its payer (M3, G3)."""
-        for number in _ANSWER.findall(data):
-            execution = self.upstream.executions[int(number)]
-            if execution.status != 200:
-                continue
-            self._leaves(pipe, execution.payment, int(number))
+        for number in map(int, _ANSWER.findall(pipe.reply.raw)):
+            execution = self.upstream.executions[number]
+            if execution.status == 200 and number not in pipe.reply.judged:
+                pipe.reply.judged.add(number)
+                self._leaves(pipe, execution.payment, number)
 
     def arrives(self, pipe: Pipe) -> None:
         """A client has a whole answer."""
