@@ -130,8 +130,13 @@ def _told(payment: Payment) -> dict[str, Any]:
         "transaction": payment.transaction,
         "reason": payment.reason,
         "attempts": payment.attempts,
+        "settle": payment.moment,
+        "left": payment.left,
+        "redemptions": payment.redemptions,
         "created_at_ms": payment.created_at,
         "updated_at_ms": payment.updated_at,
+        "settled_at_ms": payment.settled_at,
+        "delivered_at_ms": payment.delivered_at,
     }
 
 

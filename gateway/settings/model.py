@@ -98,6 +98,7 @@ class Store(Section):
     max_answer: Size = said("1MiB")
     max_answers: Size = said("512MiB")
     durability: Literal["strict", "accept_loss"] = "strict"
+    wait_replicas: Annotated[int, Field(ge=0, le=16), Whole] = 0
 
 
 class AssetEntry(Section):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from facilitator.base import Outgoing
 from gateway.errors import ClientError
-from gateway.payment import Claim, Payment, State
-from gateway.store import Step
+from gateway.payment import LOSS_KEPT, Claim, Moment, Orphan, Payment, State
+from gateway.store import SILENT, Step
 
 DEADLINE = 0.9
 """Seconds within which a call is acknowledged or raises StoreUnavailable."""
@@ -29,6 +30,21 @@ PURGE_BATCH = 200
 LISTING_SCAN = 1000
 """Records a filtered listing looks at for one page: a rare kind ends it short, with a cursor."""
 
+SILENT_MS = round(SILENT * 1000)
+LOSS_KEPT_MS = round(LOSS_KEPT * 1000)
+
+ABANDONED_MS = 30_000
+"""A claim whose lease has been dead for longer than this goes back to ``released``."""
+
+INSTANCE_KEPT_MS = 24 * 3_600_000
+"""An instance that gave no sign for longer than this is forgotten."""
+
+MOST_EXPOSED = 2**50
+"""Exposures and caps above it (a billion dollars) count as it: sums stay exact in both stores."""
+
+ORPHANS = 1000
+"""Orphans shown at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -41,6 +57,11 @@ class Limits:
     """How long a claim is remembered that was left behind without an outcome."""
     max_answer: int
     max_answers: int
+
+    @property
+    def owed_window(self) -> int:
+        """How long an answer is kept that was never delivered: while either way to fetch it is open."""
+        return max(self.replay_window, self.redeem_window)
 
     def kept(self, answer: bytes | None) -> bytes | None:
         """The answer if it is small enough to be stored."""
@@ -58,6 +79,37 @@ def label(text: str) -> str:
 @lru_cache(maxsize=4096)
 def _quoted(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
+
+
+def unlabel(text: str) -> str:
+    """The text behind a ``label``."""
+    return unquote(text, errors="surrogatepass") if "%" in text else text
+
+
+def request_key(claim: Claim) -> bytes:
+    """Names the payer and the request together, short enough for an index."""
+    return _short(claim.payer, claim.digest)
+
+
+def idempotency_key(claim: Claim) -> bytes | None:
+    """Names the payer, the route and its idempotency key together; None without a key."""
+    if claim.idempotency_key is None:
+        return None
+    return _short(claim.payer, claim.route, claim.idempotency_key)
+
+
+def _short(*parts: str) -> bytes:
+    return hashlib.blake2b(":".join(map(label, parts)).encode(), digest_size=16).digest()
+
+
+def void_at(claim: Claim) -> int:
+    """When the authorization ends, in Unix milliseconds."""
+    return min(max(claim.expires_at, 0) * 1000, FOREVER)
+
+
+def exposed(amount: int) -> int:
+    """An exposure or a cap as the stores add it up."""
+    return min(amount, MOST_EXPOSED)
 
 
 def plain(text: str | None) -> str | None:
@@ -108,7 +160,11 @@ def _history(marks: str) -> tuple[tuple[State, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stored payment as both stores read it back; fields in this order."""
+    """A stored payment as both stores read it back; fields in this order.
+
+    ``leased_until`` is 0 when the holder is dead; ``left`` is set when the client's instance is silent
+    and the answer was not delivered.
+    """
 
     id: str
     state: str
@@ -122,6 +178,12 @@ class Row:
     transaction: str
     reason: str
     history: str
+    moment: str
+    client: str
+    left: int
+    delivered_at: int | None
+    settled_at: int | None
+    redemptions: int
 
     def payment(self, read_at: int) -> Payment:
         head, _, terms = self.claim.partition(b"\n")
@@ -149,6 +211,12 @@ class Row:
             transaction=self.transaction,
             reason=self.reason,
             history=_history(self.history),
+            moment=Moment(self.moment),
+            client=unlabel(self.client),
+            left=bool(self.left),
+            delivered_at=self.delivered_at,
+            settled_at=self.settled_at,
+            redemptions=self.redemptions,
         )
 
 
@@ -166,6 +234,23 @@ def decode_outgoing(data: bytes) -> Outgoing:
 def by_nonce(recorded: Iterable[bytes]) -> list[Outgoing]:
     """Lowest nonce first; a fee bump stays behind the transaction it replaces."""
     return sorted(map(decode_outgoing, recorded), key=lambda transaction: transaction.nonce)
+
+
+def encode_orphan(orphan: Orphan) -> bytes:
+    fields = (
+        orphan.replay_key,
+        orphan.network,
+        orphan.asset,
+        orphan.payer,
+        orphan.amount,
+        orphan.transaction,
+    )
+    return json.dumps(fields).encode()
+
+
+def decode_orphan(data: bytes, found_at: int) -> Orphan:
+    replay_key, network, asset, payer, amount, transaction = json.loads(data)
+    return Orphan(replay_key, network, asset, payer, amount, transaction, found_at)
 
 
 def read_cursor(cursor: str | None) -> int | None:

@@ -9,21 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from facilitator.base import Outgoing
 from gateway.errors import StoreUnavailable
-from gateway.payment import READY, TAKEN_UP_AGAIN, Claim, Claimed, Lease, Payment, State
+from gateway.payment import (
+    Caps,
+    Claim,
+    Claimed,
+    Instance,
+    Lease,
+    Orphan,
+    Payment,
+    Standing,
+    State,
+    payment_id,
+)
 from gateway.store import Step
 from gateway.store.record import (
     LISTING_SCAN,
+    ORPHANS,
     PURGE_BATCH,
     PURGE_EVERY,
     Limits,
-    Row,
     by_nonce,
+    decode_orphan,
     decode_outgoing,
-    encode_claim,
+    encode_orphan,
     encode_outgoing,
     forget_at,
     label,
@@ -35,14 +46,23 @@ from gateway.store.record import (
 from gateway.store.redis_link import Word
 from gateway.store.redis_session import Session
 from gateway.store.redis_url import parse
+from gateway.store.redis_words import (
+    decode_instance,
+    encode_instance,
+    given,
+    read_claimed,
+    read_payment,
+    read_payments,
+    reserve_words,
+)
 
 
 class RedisStore:
     """See :class:`gateway.store.Store` for what each call does."""
 
-    def __init__(self, url: str, limits: Limits, *, strict: bool) -> None:
+    def __init__(self, url: str, limits: Limits, *, strict: bool, wait_replicas: int = 0) -> None:
         self._limits = limits
-        self._session = Session(parse(url), strict=strict)
+        self._session = Session(parse(url), strict=strict, wait_replicas=wait_replicas)
         self._housekeeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -61,41 +81,46 @@ class RedisStore:
     async def ping(self) -> None:
         await self._session.ask("PING")
 
-    async def reserve(self, claim: Claim, *, lease: float, max_attempts: int) -> Claimed | Payment:
-        payment_id = claim.id
-        reply = await self._session.run(
-            "reserve",
-            payment_id,
-            claim.digest,
-            milliseconds(lease),
-            max_attempts,
-            encode_claim(claim),
-            str(claim.amount),
-            label(claim.purse),
-            label(claim.route),
-            label(claim.queue),
+    async def arrive(self, instance: Instance) -> None:
+        await self._session.write(
+            "arrive",
+            label(instance.name),
+            label(instance.slot),
+            label(instance.run),
+            instance.number,
+            encode_instance(instance),
         )
-        if not reply[0]:
-            return _payment(reply[2], reply[1])
-        _, fence, attempt, created_at, others = reply
-        return Claimed(Lease(payment_id, fence), attempt, created_at, sum(map(int, others)))
+
+    async def beat(self, name: str) -> bool:
+        return bool(await self._session.write("beat", label(name)))
+
+    async def bury(self, name: str) -> None:
+        await self._session.write("bury", label(name))
+
+    async def instances(self) -> list[Instance]:
+        known = await self._session.ask("HVALS", "tollway:instances")
+        return sorted(map(decode_instance, known), key=lambda instance: instance.name)
+
+    async def reserve(
+        self, claim: Claim, *, by: str, lease: float, max_attempts: int, caps: Caps | None = None
+    ) -> Claimed | Standing:
+        words = reserve_words(claim, by, milliseconds(lease), max_attempts, caps, self._limits)
+        return read_claimed(claim, await self._session.write("reserve", *words))
 
     async def find(self, payment_id: str) -> Payment | None:
         reply = await self._session.run("find", label(payment_id))
-        return None if reply is None else _payment(reply[1], reply[0])
+        return None if reply is None else read_payment(reply[1], reply[0])
 
     async def in_flight(self, purse: str) -> list[Payment]:
-        return _payments(await self._session.run("in_flight", label(purse)))
+        return read_payments(await self._session.run("in_flight", label(purse)))
 
     async def drop(self, lease: Lease) -> bool:
-        reply = await self._session.run(
-            "drop", label(lease.payment_id), lease.fence, self._limits.replay_window
-        )
+        reply = await self._session.write("drop", label(lease.payment_id), lease.fence, self._limits.released)
         return bool(reply)
 
     async def advance(self, lease: Lease, step: Step) -> bool:
         forget = forget_at(step)
-        reply = await self._session.run(
+        reply = await self._session.write(
             "advance",
             label(lease.payment_id),
             lease.fence,
@@ -106,9 +131,11 @@ class RedisStore:
             "" if step.queued is None else int(step.queued),
             "" if forget is None else forget,
             self._limits.max_answers,
-            *_given(plain(step.transaction)),
-            *_given(plain(step.reason)),
-            *_given(self._limits.kept(step.answer)),
+            int(step.lost),
+            int(step.redeemed),
+            *given(plain(step.transaction)),
+            *given(plain(step.reason)),
+            *given(self._limits.kept(step.answer)),
         )
         return bool(reply)
 
@@ -116,14 +143,20 @@ class RedisStore:
         words: list[Word] = []
         for held in leases:
             words += (label(held.payment_id), held.fence)
-        reply = await self._session.run("renew", milliseconds(lease), *words)
+        reply = await self._session.write("renew", milliseconds(lease), *words)
         return frozenset(payment_id.decode() for payment_id in reply)
 
-    async def due(self, queue: str, *, limit: int, lease: float) -> list[Payment]:
-        reply = await self._session.run(
-            "due", label(queue), limit, milliseconds(lease), READY, State.SETTLING, state_set(TAKEN_UP_AGAIN)
-        )
-        return _payments(reply)
+    async def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
+        reply = await self._session.write("due", label(queue), limit, milliseconds(lease), label(by))
+        return read_payments(reply)
+
+    async def redeem(self, payment_id: str, *, by: str, lease: float, most: int) -> Lease | None:
+        fence = await self._session.write("redeem", label(payment_id), label(by), milliseconds(lease), most)
+        return None if fence is None else Lease(payment_id, fence)
+
+    async def mark(self, *, delivered: Sequence[str] = (), left: Sequence[str] = ()) -> None:
+        ids = map(label, (*delivered, *left))
+        await self._session.write("mark", self._limits.max_answers, len(delivered), *ids)
 
     async def states(self, payment_ids: Sequence[str]) -> dict[str, State]:
         reply = await self._session.run("states", *map(label, payment_ids))
@@ -142,21 +175,24 @@ class RedisStore:
             limit,
             max(limit, LISTING_SCAN),
         )
-        return _payments(reply), reply[2].decode() or None
+        return read_payments(reply), reply[2].decode() or None
 
     async def answer(self, payment_id: str) -> bytes | None:
-        body: bytes | None = await self._session.run("answer", label(payment_id), self._limits.replay_window)
+        limits = self._limits
+        body: bytes | None = await self._session.run(
+            "answer", label(payment_id), limits.replay_window, limits.owed_window
+        )
         return body
 
     async def hold(self, name: str, owner: str, *, lease: float) -> int | None:
-        epoch: int | None = await self._session.run("hold", label(name), label(owner), milliseconds(lease))
+        epoch: int | None = await self._session.write("hold", label(name), label(owner), milliseconds(lease))
         return epoch
 
     async def give_up(self, name: str, owner: str) -> None:
-        await self._session.run("give_up", label(name), label(owner))
+        await self._session.write("give_up", label(name), label(owner))
 
     async def record_transaction(self, epoch: int, transaction: Outgoing) -> bool:
-        reply = await self._session.run(
+        reply = await self._session.write(
             "record",
             label(transaction.sender),
             epoch,
@@ -166,7 +202,7 @@ class RedisStore:
         return bool(reply)
 
     async def close_transaction(self, transaction: Outgoing) -> None:
-        await self._session.run(
+        await self._session.write(
             "close",
             label(transaction.sender),
             label(transaction.payment_id),
@@ -181,6 +217,15 @@ class RedisStore:
         recorded = await self._session.ask("ZRANGE", f"tollway:sent:{label(payment_id)}", 0, -1)
         return [decode_outgoing(body) for body in recorded]
 
+    async def note_orphan(self, orphan: Orphan) -> bool:
+        key = payment_id(orphan.replay_key)
+        return bool(await self._session.write("note", key, encode_orphan(orphan)))
+
+    async def orphans(self) -> list[Orphan]:
+        return [
+            decode_orphan(body, found_at) for body, found_at in await self._session.run("orphans", ORPHANS)
+        ]
+
     async def _keep_house(self) -> None:
         """Every process forgets what may be forgotten; together they are only faster."""
         while True:
@@ -190,39 +235,14 @@ class RedisStore:
                     pass
 
     async def _purge(self) -> int:
-        done: int = await self._session.run("purge", self._limits.replay_window, PURGE_BATCH)
+        limits = self._limits
+        done: int = await self._session.write(
+            "purge", limits.replay_window, limits.owed_window, limits.released, PURGE_BATCH
+        )
         return done
-
-
-def _given(value: str | bytes | None) -> tuple[Word, Word]:
-    """Whether there is a value, and the value: scripts know no None."""
-    return (0, "") if value is None else (1, value)
 
 
 def _index(state: State | None, route: str | None) -> str:
     if state is not None:
         return f"tollway:state:{state}"
     return "tollway:all" if route is None else f"tollway:route:{label(route)}"
-
-
-def _payment(fields: list[Any], read_at: int) -> Payment:
-    payment_id, state, fence, attempts, digest, claim, created, updated, leased, tx, reason, history = fields
-    row = Row(
-        payment_id.decode(),
-        state.decode(),
-        fence,
-        attempts,
-        digest.decode(),
-        claim,
-        created,
-        updated,
-        leased,
-        tx.decode(),
-        reason.decode(),
-        history.decode(),
-    )
-    return row.payment(read_at)
-
-
-def _payments(reply: list[Any]) -> list[Payment]:
-    return [_payment(fields, reply[0]) for fields in reply[1]]

@@ -24,12 +24,26 @@ Word = str | bytes | int
 GRACE = 0.05
 """Seconds between finding a reply late and giving up the connection."""
 
+REPLICATION = 0.4
+"""Seconds replicas have to take a write: a call may wait for two such waits within its deadline."""
+
+
+class TooFewReplicas(StoreUnavailable):
+    """The primary has the write, but would lose it with its disk."""
+
 
 class Link(asyncio.Protocol):
-    """Speaks RESP2, Redis' protocol unless a client asks for another."""
+    """Speaks RESP2, Redis' protocol unless a client asks for another.
 
-    def __init__(self, lost: Callable[[], None]) -> None:
+    With ``replicas`` one WAIT follows all writes that leave together. Redis answers nothing on this
+    connection until it is over, so what comes in the meantime leaves together after it.
+    """
+
+    def __init__(self, lost: Callable[[], None], replicas: int = 0) -> None:
         self._lost = lost
+        self._replicas = replicas
+        self._written: asyncio.Future[int] | None = None
+        self._replicating = False
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
@@ -45,12 +59,26 @@ class Link(asyncio.Protocol):
             raise StoreUnavailable
         future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((future, self._loop.time() + DEADLINE))
-        if not self._outgoing:
+        if not self._outgoing and not self._replicating:
             self._loop.call_soon(self._flush)
         self._outgoing.append(_pack(command))
         if self._timer is None:
             self._timer = self._loop.call_later(DEADLINE, self._watch)
         return future
+
+    async def write(self, *command: Word) -> Any:
+        """As ``send``, once enough replicas have it; TooFewReplicas (it has happened) if they do not."""
+        reply = self.send(*command)
+        if not self._replicas:
+            return await reply
+        if self._written is None:
+            self._written = self._loop.create_future()
+        written = self._written
+        answer = await reply
+        await asyncio.wait((written,))
+        if written.result() < self._replicas:
+            raise TooFewReplicas(f"{written.result()} of {self._replicas} replicas took the write in time")
+        return answer
 
     def close(self) -> None:
         """Close; whatever still waits fails, and may or may not have happened."""
@@ -68,9 +96,26 @@ class Link(asyncio.Protocol):
         self._lost()
 
     def _flush(self) -> None:
+        if self.closed or self._replicating:
+            return
+        if self._written is not None:
+            self._replicate(self._written)
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None and not self.closed:
+        if self._transport is not None and outgoing:
             self._transport.writelines(outgoing)
+
+    def _replicate(self, written: asyncio.Future[int]) -> None:
+        """Ask behind the writes, on their connection, how many replicas have them."""
+
+        def counted(wait: asyncio.Future[Any]) -> None:
+            written.set_result(0 if wait.exception() else wait.result())
+            self._replicating = False
+            self._flush()
+
+        wait = self.send("WAIT", self._replicas, round(REPLICATION * 1000))
+        wait.add_done_callback(counted)
+        self._written = None
+        self._replicating = True
 
     def _watch(self) -> None:
         """One timer for all: the oldest call is always the first to be late."""
@@ -117,11 +162,11 @@ def _pack(command: tuple[Word, ...]) -> bytes:
     return packed
 
 
-async def dial(place: Place, tls: ssl.SSLContext | None, lost: Callable[[], None]) -> Link:
+async def dial(place: Place, tls: ssl.SSLContext | None, lost: Callable[[], None], replicas: int = 0) -> Link:
     """OSError when nobody listens there."""
     loop = asyncio.get_running_loop()
     if isinstance(place, str):
-        _, link = await loop.create_unix_connection(lambda: Link(lost), place)
+        _, link = await loop.create_unix_connection(lambda: Link(lost, replicas), place)
     else:
-        _, link = await loop.create_connection(lambda: Link(lost), place[0], place[1], ssl=tls)
+        _, link = await loop.create_connection(lambda: Link(lost, replicas), place[0], place[1], ssl=tls)
     return link

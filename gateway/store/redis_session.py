@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,12 +13,22 @@ from typing import Any
 import hiredis
 
 from gateway.errors import StoreUnavailable, StoreUnfit
+from gateway.payment import OWED, READY, REDEEMABLE, TAKEN_UP_AGAIN, TO_SETTLE
 from gateway.store import redis_fitness
-from gateway.store.record import DEADLINE
-from gateway.store.redis_link import Link, Word, dial
+from gateway.store.record import (
+    ABANDONED_MS,
+    DEADLINE,
+    INSTANCE_KEPT_MS,
+    LOSS_KEPT_MS,
+    SILENT_MS,
+    state_set,
+)
+from gateway.store.redis_link import Link, TooFewReplicas, Word, dial
 from gateway.store.redis_url import Address, Place, show
 
 RECONNECT_EVERY = 0.1
+Send = Callable[..., Awaitable[Any]]
+"""``Link.send`` or ``Link.write``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +39,44 @@ class Script:
     sha: bytes
 
 
+COMMON = ("record", "instances", "exposure", "indexes", "answers", "endings")
+"""The files of ``scripts/common``, in the order in which they use each other."""
+
+
 def load_scripts() -> dict[str, Script]:
     """By file name without ``.lua``."""
-    sources = {file.name: file.read_bytes() for file in files("gateway.store").joinpath("scripts").iterdir()}
-    common = sources.pop("common.lua")
+    folder = files("gateway.store").joinpath("scripts")
+    common = [folder.joinpath("common", f"{name}.lua").read_bytes() for name in COMMON]
     scripts = {}
-    for name, source in sources.items():
-        whole = common + b"\n" + source
-        scripts[name.removesuffix(".lua")] = Script(whole, hashlib.sha1(whole).hexdigest().encode())
+    for file in folder.iterdir():
+        if file.is_file():
+            whole = b"\n".join((_constants(), *common, file.read_bytes()))
+            sha = hashlib.sha1(whole).hexdigest().encode()
+            scripts[file.name.removesuffix(".lua")] = Script(whole, sha)
     return scripts
+
+
+def _constants() -> bytes:
+    """What the scripts know of :mod:`gateway.payment` and of times, in milliseconds."""
+    sets = {"OWED": OWED, "REDEEMABLE": REDEEMABLE, "TAKEN_UP_AGAIN": TAKEN_UP_AGAIN, "TO_SETTLE": TO_SETTLE}
+    times = {
+        "SILENT": SILENT_MS,
+        "LOSS_KEPT": LOSS_KEPT_MS,
+        "ABANDONED": ABANDONED_MS,
+        "INSTANCE_KEPT": INSTANCE_KEPT_MS,
+    }
+    lines = [f"local READY = '{READY}'"]
+    lines += [f"local {name} = '{state_set(sorted(states))}'" for name, states in sets.items()]
+    lines += [f"local {name} = {time}" for name, time in times.items()]
+    return "\n".join(lines).encode()
 
 
 class Session:
     """While there is no good connection every call fails at once, and the background dials on."""
 
-    def __init__(self, address: Address, *, strict: bool) -> None:
+    def __init__(self, address: Address, *, strict: bool, wait_replicas: int = 0) -> None:
         self._address = address
+        self._wait_replicas = wait_replicas
         self._strict = strict
         self._scripts = load_scripts()
         self._link: Link | None = None
@@ -80,25 +113,40 @@ class Session:
             raise self._refused(link, error) from error
 
     async def run(self, name: str, *arguments: Word) -> Any:
-        """One script, run at most once."""
+        """One script that only reads, run at most once."""
+        return await self._run(Link.send, name, arguments)
+
+    async def write(self, name: str, *arguments: Word) -> Any:
+        """One script that writes, run at most once, and acknowledged by enough replicas."""
+        return await self._run(Link.write, name, arguments)
+
+    async def _run(self, send: Send, name: str, arguments: tuple[Word, ...]) -> Any:
         script = self._scripts[name]
         link = self._live()
         started = asyncio.get_running_loop().time()
         try:
-            return await link.send("EVALSHA", script.sha, 0, *arguments)
+            return await send(link, "EVALSHA", script.sha, 0, *arguments)
         except hiredis.HiredisError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise self._refused(link, error) from error
-        return await self._run_again(started + DEADLINE, script, arguments)
+        except TooFewReplicas as error:
+            self._look_anew(link)
+            raise StoreUnavailable from error
+        return await self._run_again(started + DEADLINE, send, script, arguments)
 
-    async def _run_again(self, until: float, script: Script, arguments: tuple[Word, ...]) -> Any:
+    async def _run_again(self, until: float, send: Send, script: Script, arguments: tuple[Word, ...]) -> Any:
         """The one repetition there is: Redis did not know the script, so it did not run."""
         try:
             async with asyncio.timeout_at(until):
                 await self.ask("SCRIPT", "LOAD", script.source)
-                return await self.ask("EVALSHA", script.sha, 0, *arguments)
-        except TimeoutError as error:
+                return await send(self._live(), "EVALSHA", script.sha, 0, *arguments)
+        except (TimeoutError, hiredis.HiredisError, TooFewReplicas) as error:
             raise StoreUnavailable from error
+
+    def _look_anew(self, link: Link) -> None:
+        """Where sentinels know the primary, this may no longer be it: ask them again."""
+        if self._address.service is not None:
+            link.close()
 
     def _live(self) -> Link:
         if self._link is None:
@@ -145,7 +193,7 @@ class Session:
     async def _dial(self, place: Place) -> Link:
         try:
             async with asyncio.timeout(DEADLINE):
-                return await dial(place, self._address.tls, self._on_lost)
+                return await dial(place, self._address.tls, self._on_lost, self._wait_replicas)
         except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             reason = getattr(error, "strerror", None) or "no answer"
             raise StoreUnavailable(f"cannot reach Redis at {show(place)}: {reason}") from error

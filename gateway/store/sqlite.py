@@ -17,8 +17,18 @@ from pathlib import Path
 
 from facilitator.base import Outgoing
 from gateway.errors import StoreUnavailable
-from gateway.payment import Claim, Claimed, Lease, Payment, State
-from gateway.store import Step, sqlite_leases, sqlite_steps
+from gateway.payment import Caps, Claim, Claimed, Instance, Lease, Orphan, Payment, Standing, State
+from gateway.store import (
+    Step,
+    sqlite_answers,
+    sqlite_claims,
+    sqlite_instances,
+    sqlite_leases,
+    sqlite_orphans,
+    sqlite_purge,
+    sqlite_rows,
+    sqlite_steps,
+)
 from gateway.store.record import Limits, milliseconds, read_cursor
 from gateway.store.sqlite_file import connect, prepare
 from gateway.store.sqlite_worker import Run, T, Worker
@@ -40,7 +50,7 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Start the two threads, then make or check the file; one that is busy is tried again later."""
-        purge = partial(sqlite_steps.purge, limits=self._limits)
+        purge = partial(sqlite_purge.purge, limits=self._limits)
         self._writer = Worker(self._connect, "BEGIN IMMEDIATE", purge)
         self._reader = Worker(self._connect, "BEGIN")
         self._writer.start()
@@ -77,18 +87,40 @@ class SqliteStore:
         """Asks both threads and both connections."""
         await self._read(_touch)
 
-    async def reserve(self, claim: Claim, *, lease: float, max_attempts: int) -> Claimed | Payment:
-        run = partial(sqlite_steps.reserve, claim=claim, lease=milliseconds(lease), max_attempts=max_attempts)
+    async def arrive(self, instance: Instance) -> None:
+        await self._write(partial(sqlite_instances.arrive, instance=instance))
+
+    async def beat(self, name: str) -> bool:
+        return await self._write(partial(sqlite_instances.beat, name=name))
+
+    async def bury(self, name: str) -> None:
+        await self._write(partial(sqlite_instances.bury, name=name))
+
+    async def instances(self) -> list[Instance]:
+        return await self._read(sqlite_instances.living)
+
+    async def reserve(
+        self, claim: Claim, *, by: str, lease: float, max_attempts: int, caps: Caps | None = None
+    ) -> Claimed | Standing:
+        run = partial(
+            sqlite_claims.reserve,
+            claim=claim,
+            by=by,
+            lease=milliseconds(lease),
+            max_attempts=max_attempts,
+            caps=caps,
+            limits=self._limits,
+        )
         return await self._write(run)
 
     async def find(self, payment_id: str) -> Payment | None:
-        return await self._read(partial(sqlite_steps.find, payment_id=payment_id))
+        return await self._read(partial(sqlite_rows.find, payment_id=payment_id))
 
     async def in_flight(self, purse: str) -> list[Payment]:
-        return await self._read(partial(sqlite_steps.in_flight, purse=purse))
+        return await self._read(partial(sqlite_rows.in_flight, purse=purse))
 
     async def drop(self, lease: Lease) -> bool:
-        return await self._write(partial(sqlite_steps.drop, lease=lease, limits=self._limits))
+        return await self._write(partial(sqlite_claims.drop, lease=lease, limits=self._limits))
 
     async def advance(self, lease: Lease, step: Step) -> bool:
         return await self._write(partial(sqlite_steps.advance, lease=lease, step=step, limits=self._limits))
@@ -96,22 +128,32 @@ class SqliteStore:
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> frozenset[str]:
         return await self._write(partial(sqlite_steps.renew, leases=leases, lease=milliseconds(lease)))
 
-    async def due(self, queue: str, *, limit: int, lease: float) -> list[Payment]:
-        run = partial(sqlite_steps.due, queue=queue, limit=limit, lease=milliseconds(lease))
+    async def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
+        run = partial(sqlite_steps.due, queue=queue, by=by, limit=limit, lease=milliseconds(lease))
         return await self._write(run)
 
+    async def redeem(self, payment_id: str, *, by: str, lease: float, most: int) -> Lease | None:
+        run = partial(
+            sqlite_claims.redeem, payment_id=payment_id, by=by, lease=milliseconds(lease), most=most
+        )
+        return await self._write(run)
+
+    async def mark(self, *, delivered: Sequence[str] = (), left: Sequence[str] = ()) -> None:
+        run = partial(sqlite_steps.mark, delivered=delivered, left=left, limits=self._limits)
+        await self._write(run)
+
     async def states(self, payment_ids: Sequence[str]) -> dict[str, State]:
-        return await self._read(partial(sqlite_steps.states, payment_ids=payment_ids))
+        return await self._read(partial(sqlite_rows.states, payment_ids=payment_ids))
 
     async def listing(
         self, *, state: State | None, route: str | None, limit: int, cursor: str | None
     ) -> tuple[list[Payment], str | None]:
         before = read_cursor(cursor)
-        run = partial(sqlite_steps.listing, state=state, route=route, limit=limit, before=before)
+        run = partial(sqlite_rows.listing, state=state, route=route, limit=limit, before=before)
         return await self._read(run)
 
     async def answer(self, payment_id: str) -> bytes | None:
-        return await self._read(partial(sqlite_steps.answer, payment_id=payment_id, limits=self._limits))
+        return await self._read(partial(sqlite_answers.answer, payment_id=payment_id, limits=self._limits))
 
     async def hold(self, name: str, owner: str, *, lease: float) -> int | None:
         run = partial(sqlite_leases.hold, name=name, owner=owner, lease=milliseconds(lease))
@@ -132,6 +174,12 @@ class SqliteStore:
 
     async def transactions_of(self, payment_id: str) -> list[Outgoing]:
         return await self._read(partial(sqlite_leases.of, payment_id=payment_id))
+
+    async def note_orphan(self, orphan: Orphan) -> bool:
+        return await self._write(partial(sqlite_orphans.note, orphan=orphan))
+
+    async def orphans(self) -> list[Orphan]:
+        return await self._read(sqlite_orphans.newest)
 
 
 def _touch(db: sqlite3.Connection) -> None:

@@ -7,68 +7,12 @@ import time
 from pathlib import Path
 
 from gateway.errors import StoreUnavailable, StoreUnfit
+from gateway.store.sqlite_schema import statements
 
 FILE = "payments.sqlite3"
 VERSION = 1
 OPEN_PATIENCE = 5.0
 """Seconds an opening process waits for others that open the same file."""
-
-SCHEMA = """
-CREATE TABLE payment (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    claim BLOB NOT NULL,
-    amount TEXT NOT NULL,
-    purse TEXT NOT NULL,
-    route TEXT NOT NULL,
-    queue TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    leased_until INTEGER NOT NULL,
-    forget_at INTEGER,
-    in_flight INTEGER NOT NULL,
-    queued TEXT,
-    queue_seq INTEGER,
-    tx TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '',
-    history TEXT NOT NULL
-);
-CREATE INDEX payment_state ON payment (state);
-CREATE INDEX payment_route ON payment (route);
-CREATE INDEX payment_purse ON payment (purse) WHERE in_flight;
-CREATE INDEX payment_queue ON payment (queued, queue_seq) WHERE queued IS NOT NULL;
-CREATE INDEX payment_forget ON payment (forget_at)
-    WHERE forget_at IS NOT NULL AND NOT in_flight AND queued IS NULL;
-
-CREATE TABLE answer (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, free_at INTEGER);
-CREATE INDEX answer_free ON answer (free_at) WHERE free_at IS NOT NULL;
-CREATE TABLE answers (bytes INTEGER NOT NULL);
-INSERT INTO answers VALUES (0);
-CREATE TRIGGER answer_in AFTER INSERT ON answer
-    BEGIN UPDATE answers SET bytes = bytes + length(NEW.body); END;
-CREATE TRIGGER answer_out AFTER DELETE ON answer
-    BEGIN UPDATE answers SET bytes = bytes - length(OLD.body); END;
-
-CREATE TABLE hold (name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, until INTEGER NOT NULL)
-    WITHOUT ROWID;
-
-CREATE TABLE outgoing (
-    seq INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL UNIQUE,
-    sender TEXT NOT NULL,
-    payment_id TEXT NOT NULL,
-    body BLOB NOT NULL,
-    closed INTEGER NOT NULL DEFAULT 0,
-    forget_at INTEGER
-);
-CREATE INDEX outgoing_payment ON outgoing (payment_id);
-CREATE INDEX outgoing_open ON outgoing (sender) WHERE NOT closed;
-CREATE INDEX outgoing_forget ON outgoing (forget_at) WHERE forget_at IS NOT NULL;
-"""
 
 
 def connect(file: Path, *, busy: float) -> sqlite3.Connection:
@@ -137,18 +81,6 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
 def _create(connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise sqlite3.DatabaseError("it holds somebody else's tables")
-    for statement in _statements():
+    for statement in statements():
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")
-
-
-def _statements() -> list[str]:
-    """``executescript`` would commit between statements: the schema is made in one step instead."""
-    statements: list[str] = []
-    pending = ""
-    for line in SCHEMA.strip().splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            statements.append(pending)
-            pending = ""
-    return statements

@@ -7,21 +7,22 @@ import sqlite3
 
 from facilitator.base import Outgoing
 from gateway.store.record import Limits, by_nonce, decode_outgoing, encode_outgoing, label
-from gateway.store.sqlite_steps import clock
+from gateway.store.sqlite_rows import clock
 
-HOLD = """
+FREE = "(until <= :now OR NOT EXISTS (SELECT 1 FROM instance WHERE name = owner))"
+HOLD = f"""
 INSERT INTO hold VALUES (:name, :owner, 1, :until)
 ON CONFLICT (name) DO UPDATE SET
-    epoch = epoch + (until <= :now), owner = :owner,
-    until = CASE WHEN until <= :now THEN :until ELSE max(until, :until) END
-WHERE until <= :now OR owner = :owner
+    epoch = epoch + {FREE}, owner = :owner,
+    until = CASE WHEN {FREE} THEN :until ELSE max(until, :until) END
+WHERE {FREE} OR owner = :owner
 RETURNING epoch
 """
 
-RECORD = """
+RECORD = f"""
 INSERT INTO outgoing (digest, sender, payment_id, body)
 SELECT :digest, :sender, :payment_id, :body
-WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND until > :now)
+WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND NOT {FREE})
 ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
 """
 

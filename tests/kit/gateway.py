@@ -72,12 +72,15 @@ class Gateway:
         text = config if isinstance(config, str) else yaml.safe_dump(self._completed(config), sort_keys=False)
         self.config_file.write_text(text)
 
-    def start(self) -> Self:
-        """Starts it and waits for the ready line; ChildFailed has what it printed instead."""
+    def start(self, **env: str) -> Self:
+        """Starts it, with ``env`` for this once, and waits for the ready line.
+
+        ChildFailed has what it printed instead.
+        """
         with self._log_file.open("ab") as log:
             log.truncate(0)
             argv = [sys.executable, "-m", "gateway", "serve", "-c", str(self.config_file)]
-            self._process = spawn(argv, output=log, env=self._env)
+            self._process = spawn(argv, output=log, env={**self._env, **env})
         try:
             wait_until_said(self._process, READY, self._log_file)
         except ChildFailed:

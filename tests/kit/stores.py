@@ -6,8 +6,11 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from gateway.payment import Claim, Claimed, State, allowed_from
+from gateway.payment import Caps, Claim, Claimed, Instance, State, allowed_from
 from gateway.store import Step, Store
+
+HERE = Instance("here", slot="host:1", run="r1", number=0, process="p1")
+THERE = Instance("there", slot="host:2", run="r2", number=0, process="p2")
 
 
 def make_claim(**changes: Any) -> Claim:
@@ -15,7 +18,7 @@ def make_claim(**changes: Any) -> Claim:
     unique = uuid4().hex
     fields: dict[str, Any] = {
         "replay_key": f"eip155:84532:usdc:0xpayer:{unique}",
-        "digest": "d" * 64,
+        "digest": unique * 2,
         "rail": "x402",
         "route": "GET /paid",
         "payer": "0xpayer",
@@ -37,16 +40,32 @@ def step(to: State, **changes: Any) -> Step:
     return Step(**(fields | changes))
 
 
-async def claimed(store: Store, claim: Claim, *, lease: float = 10.0, max_attempts: int = 5) -> Claimed:
-    """Reserve, which must succeed."""
-    outcome = await store.reserve(claim, lease=lease, max_attempts=max_attempts)
+async def arrive(store: Store, *names: str) -> None:
+    """Instances of these names, each on a slot of its own."""
+    for name in names:
+        await store.arrive(Instance(name, slot=f"slot of {name}", run="r", number=0, process="p"))
+
+
+async def claimed(
+    store: Store,
+    claim: Claim,
+    *,
+    by: str = HERE.name,
+    lease: float = 10.0,
+    max_attempts: int = 5,
+    caps: Caps | None = None,
+) -> Claimed:
+    """Reserve, which must succeed. The instance must have arrived for its lease to be live."""
+    outcome = await store.reserve(claim, by=by, lease=lease, max_attempts=max_attempts, caps=caps)
     assert isinstance(outcome, Claimed), outcome
     return outcome
 
 
-async def settle(store: Store, claim: Claim, answer: bytes | None = None, **changes: Any) -> Claimed:
+async def settle(
+    store: Store, claim: Claim, answer: bytes | None = None, by: str = HERE.name, **changes: Any
+) -> Claimed:
     """Reserve, serve, settle."""
-    mine = await claimed(store, claim)
+    mine = await claimed(store, claim, by=by)
     assert await store.advance(mine.lease, step(State.SERVED, answer=answer, queued=True, keep_lease=True))
     assert await store.advance(mine.lease, step(State.SETTLING, keep_lease=True))
     assert await store.advance(mine.lease, step(State.SETTLED, queued=False, **changes))

@@ -1,11 +1,12 @@
 local id, fence, to, since = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local in_flight, keep_lease, queued = ARGV[5] == '1', ARGV[6] == '1', ARGV[7]
 local forget_at, max_answers = tonumber(ARGV[8]), tonumber(ARGV[9])
+local lost, redeemed = ARGV[10] == '1', tonumber(ARGV[11])
 -- Then pairs: whether there is a value, and the value.
 local function given(at)
   return ARGV[at] == '1' and ARGV[at + 1] or nil
 end
-local tx, reason, answer = given(10), given(12), given(14)
+local tx, reason, answer = given(12), given(14), given(16)
 
 local function join_queue(payment)
   if not payment.queued then
@@ -14,29 +15,25 @@ local function join_queue(payment)
   end
 end
 
--- An answer may make room for others only once its payment is no longer in flight.
-local function free_or_bind(payment)
-  if payment.in_flight and payment.answer_free then
-    redis.call('ZREM', 'tollway:answers', id)
-    payment.answer_free = nil
-  elseif not payment.in_flight and not payment.answer_free then
-    redis.call('ZADD', 'tollway:answers', MICROS, id)
-    payment.answer_free = MICROS
+local function count(payment)
+  count_in_purse(id, payment, in_flight)
+  if lost then
+    lose(id, payment)
+  elseif not in_flight then
+    expose(payment, 0)
   end
+  if to == 'settled' then
+    end_loss(id)
+    payment.settled_at = payment.settled_at or NOW
+  end
+  payment.redemptions = payment.redemptions + redeemed
 end
 
-local function make_room(ours)
-  while tonumber(redis.call('GET', 'tollway:answer-bytes') or 0) > max_answers do
-    local oldest = redis.call('ZRANGE', 'tollway:answers', 0, 0)[1]
-    if not oldest then
-      return
-    end
-    if oldest == id then
-      drop_answer(id, ours)
-    else
-      drop_answer_of(oldest)
-    end
-  end
+local function keep(payment)
+  drop_answer(id, payment)
+  redis.call('SET', key('answer', id), answer)
+  redis.call('INCRBY', 'tollway:answer-bytes', #answer)
+  payment.answer = #answer
 end
 
 local payment = find(id)
@@ -44,7 +41,7 @@ if not payment or payment.fence ~= fence or not one_of(since, payment.state) the
   return 0
 end
 transit(id, payment, to)
-count_in_purse(id, payment, in_flight)
+count(payment)
 payment.tx = tx or payment.tx
 payment.reason = reason or payment.reason
 payment.forget_at = forget_at
@@ -56,16 +53,12 @@ if queued == '1' then
 elseif queued == '0' then
   leave_queue(id, payment)
 end
-schedule(id, payment)
 if answer then
-  drop_answer(id, payment)
-  redis.call('SET', key('answer', id), answer)
-  redis.call('INCRBY', 'tollway:answer-bytes', #answer)
-  payment.answer = #answer
+  keep(payment)
 end
+file_answer(id, payment)
+put(id, payment)
 if payment.answer then
-  free_or_bind(payment)
-  make_room(payment)
+  make_room(max_answers)
 end
-save(id, payment)
 return 1

@@ -1,19 +1,18 @@
-local queue, limit, lease = key('queue', ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local ready, to, again = ARGV[4], ARGV[5], ARGV[6]
+local queue, limit, lease, by = key('queue', ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local PAGE = 100
 
 local function is_due(payment)
-  return payment.state == ready or (payment.leased_until <= NOW and one_of(again, payment.state))
+  return payment.state == READY or (one_of(TAKEN_UP_AGAIN, payment.state) and not live(payment))
 end
 
 local function take(id, payment)
-  if payment.state == ready then
-    transit(id, payment, to)
+  if one_of(TO_SETTLE, payment.state) then
+    transit(id, payment, 'settling')
   end
   payment.updated_at = NOW
   payment.fence = payment.fence + 1
-  payment.leased_until = NOW + lease
-  save(id, payment)
+  payment.leased_until, payment.holder = NOW + lease, by
+  put(id, payment)
   return row(id, payment)
 end
 

@@ -1,18 +1,56 @@
 -- Deleting comes first in each step: a store that is out of memory still allows it, and then the rest.
-local window, batch = tonumber(ARGV[1]), tonumber(ARGV[2])
-local expired = redis.call('ZRANGEBYSCORE', 'tollway:expiry', '-inf', NOW, 'LIMIT', 0, batch)
-for _, id in ipairs(expired) do
-  local payment = load(id)
-  if payment then
-    forget(id, payment)
-  else
-    redis.call('ZREM', 'tollway:expiry', id)
-    redis.call('ZREM', 'tollway:all', id)
+local replay_window, owed_window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local kept, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function past(index, at)
+  return redis.call('ZRANGEBYSCORE', index, '-inf', at, 'LIMIT', 0, batch)
+end
+
+local function forget_expired()
+  local expired = past('tollway:expiry', NOW)
+  for _, id in ipairs(expired) do
+    local payment = load(id)
+    if payment then
+      forget(id, payment)
+    else
+      redis.call('ZREM', 'tollway:expiry', id)
+      redis.call('ZREM', 'tollway:all', id)
+    end
   end
+  return #expired
 end
-local oldest = MICROS - window * 1000
-local stale = redis.call('ZRANGEBYSCORE', 'tollway:answers', '-inf', oldest, 'LIMIT', 0, batch)
-for _, id in ipairs(stale) do
-  drop_answer_of(id)
+
+local function drop_stale(place, window)
+  local stale = past(key('answers', place), MICROS - window * 1000)
+  for _, id in ipairs(stale) do
+    drop_answer_of(id, place)
+  end
+  return #stale
 end
-return math.max(#expired, #stale)
+
+local function release_abandoned()
+  local ended = past('tollway:sweep', NOW - ABANDONED)
+  for _, id in ipairs(ended) do
+    local payment = load(id)
+    if not payment then
+      redis.call('ZREM', 'tollway:sweep', id)
+    elseif math.max(payment.leased_until, payment.updated_at) > NOW - ABANDONED then
+      redis.call('ZREM', 'tollway:sweep', id)
+      redis.call('ZADD', 'tollway:sweep', math.max(payment.leased_until, payment.updated_at), id)
+    else
+      release(id, payment, nil, kept)
+    end
+  end
+  return #ended
+end
+
+local done = math.max(
+  forget_expired(), drop_stale('spare', replay_window), drop_stale('owed', owed_window), release_abandoned()
+)
+for _, id in ipairs(past('tollway:losses', NOW)) do
+  end_loss(id)
+end
+for _, name in ipairs(past('tollway:seen', NOW - INSTANCE_KEPT)) do
+  remove(name)
+end
+return done

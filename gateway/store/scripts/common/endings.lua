@@ -1,0 +1,34 @@
+local function forget_key(id, payment)
+  if payment.keyed and redis.call('GET', key('keyed', payment.keyed)) == id then
+    redis.call('DEL', key('keyed', payment.keyed))
+  end
+  payment.keyed = nil
+end
+
+local function forget(id, payment)
+  redis.call('DEL', key('payment', id), key('sent', id))
+  redis.call('ZREM', 'tollway:all', id)
+  redis.call('ZREM', key('state', payment.state), id)
+  redis.call('ZREM', key('route', payment.route), id)
+  redis.call('ZREM', 'tollway:expiry', id)
+  redis.call('ZREM', 'tollway:sweep', id)
+  redis.call('HDEL', key('purse', payment.purse), id)
+  if payment.waits then
+    redis.call('ZREM', key('waits', payment.request), payment.waits)
+  end
+  forget_key(id, payment)
+  expose(payment, 0)
+  leave_queue(id, payment)
+  drop_answer(id, payment)
+end
+
+-- Back to released, for as long as said, else until it is void or nobody will come back for it.
+local function release(id, payment, forget_at, kept)
+  transit(id, payment, 'released')
+  payment.leased_until = 0
+  payment.forget_at = forget_at or math.min(payment.void_at, NOW + kept)
+  count_in_purse(id, payment, false)
+  expose(payment, 0)
+  file_answer(id, payment)
+  put(id, payment)
+end

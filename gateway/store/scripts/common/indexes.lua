@@ -1,0 +1,60 @@
+local function save(id, payment)
+  redis.call('SET', key('payment', id), cmsgpack.pack(payment))
+end
+
+local function count_in_purse(id, payment, in_flight)
+  if in_flight then
+    redis.call('HSET', key('purse', payment.purse), id, payment.amount)
+  elseif payment.in_flight then
+    redis.call('HDEL', key('purse', payment.purse), id)
+  end
+  payment.in_flight = in_flight
+end
+
+-- A record in flight or in a queue is never forgotten, whatever a step asked for.
+local function schedule(id, payment)
+  if payment.forget_at and not payment.in_flight and not payment.queued then
+    redis.call('ZADD', 'tollway:expiry', payment.forget_at, id)
+    payment.scheduled = true
+  elseif payment.scheduled then
+    redis.call('ZREM', 'tollway:expiry', id)
+    payment.scheduled = nil
+  end
+end
+
+-- Claims that may be abandoned; a lease that was lengthened is seen when its time comes.
+local function watch(id, payment)
+  local claimed = payment.state == 'reserved' and not payment.queued or nil
+  if claimed and not payment.watched then
+    redis.call('ZADD', 'tollway:sweep', payment.leased_until, id)
+  elseif payment.watched and not claimed then
+    redis.call('ZREM', 'tollway:sweep', id)
+  end
+  payment.watched = claimed
+end
+
+-- What may be owed, by who waits for it.
+local function await(id, payment)
+  local waits = nil
+  if not payment.delivered_at and (payment.state == 'reserved' or one_of(OWED, payment.state)) then
+    waits = (payment.left and '' or payment.client) .. ' ' .. id
+  end
+  if waits ~= payment.waits then
+    if payment.waits then
+      redis.call('ZREM', key('waits', payment.request), payment.waits)
+    end
+    if waits then
+      redis.call('ZADD', key('waits', payment.request), 0, waits)
+    end
+    payment.waits = waits
+  end
+end
+
+-- Save the record, and put it into every index where it belongs now. First what deletes: a store that
+-- is out of memory allows it, and then the rest.
+local function put(id, payment)
+  await(id, payment)
+  watch(id, payment)
+  schedule(id, payment)
+  save(id, payment)
+end

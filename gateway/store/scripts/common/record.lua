@@ -1,0 +1,81 @@
+-- What every script shares; put in front of each of them, these files in the order of their use.
+-- The store knows no state's meaning beyond those the protocol names; the sets of states above
+-- (OWED, ...) are gateway.payment's.
+--
+-- A record may only be missing where Redis was allowed to evict it (durability: accept_loss); then
+-- whatever still names it is cleaned up by the script that meets it.
+--
+-- tollway:payment:<id>    the record (msgpack)         tollway:answer:<id>   the stored answer
+-- tollway:all, :state:<s>, :route:<r>                  ids by creation, for listings
+-- tollway:purse:<p>       id -> amount in flight       tollway:queue:<q>     ids in the order they joined
+-- tollway:expiry          ids by the time they may be forgotten
+-- tollway:sweep           claims by the time their first lease ends
+-- tollway:waits:<request> "<client> <id>" of what may be owed; no client: it left
+-- tollway:keyed:<key>     the id claimed last with an idempotency key
+-- tollway:answers:<place> ids by the time their windows began; place is spare or owed
+-- tollway:answer-bytes    all stored answers together
+-- tollway:exposure        payer -> what deferred payments put at risk; * is the sum
+-- tollway:losses          ids by the time they stop counting, :loss:<id> who and how much, :losers how many
+-- tollway:seen            instances by their last sign  tollway:instances    name -> JSON
+-- tollway:hold:<name>     a named lease
+-- tollway:open:<sender>, :sent:<id>                    transactions in the order recorded
+-- tollway:orphans         ids in the order found       tollway:orphan        id -> JSON
+--
+-- Orders are in microseconds: scripts run one after the other and take longer than that.
+
+local time = redis.call('TIME')
+local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+local MICROS = time[1] * 1000000 + tonumber(time[2])
+
+local function key(kind, name)
+  return 'tollway:' .. kind .. ':' .. name
+end
+
+local function load(id)
+  local raw = redis.call('GET', key('payment', id))
+  return raw and cmsgpack.unpack(raw)
+end
+
+local function forgotten(payment)
+  return payment.forget_at and payment.forget_at <= NOW and not payment.in_flight and not payment.queued
+end
+
+local function find(id)
+  local payment = load(id)
+  return payment and not forgotten(payment) and payment or nil
+end
+
+local function one_of(states, state)
+  return string.find(states, ',' .. state .. ',', 1, true) ~= nil
+end
+
+-- %.0f: Lua would print a time in milliseconds as 1.8e+12.
+local function mark(payment, state)
+  payment.history = payment.history .. state .. ':' .. string.format('%.0f', NOW) .. ','
+end
+
+local function enter(id, payment, state)
+  payment.updated_at = NOW
+  if payment.state == state then
+    return
+  end
+  if payment.state then
+    redis.call('ZREM', key('state', payment.state), id)
+  end
+  redis.call('ZADD', key('state', state), payment.seq, id)
+  payment.state = state
+end
+
+local function transit(id, payment, state)
+  if payment.state ~= state then
+    mark(payment, state)
+  end
+  enter(id, payment, state)
+end
+
+local function leave_queue(id, payment)
+  if payment.queued then
+    redis.call('ZREM', key('queue', payment.queued), id)
+    payment.queued = nil
+  end
+end

@@ -1,0 +1,6 @@
+local id, orphan = ARGV[1], ARGV[2]
+if find(id) or redis.call('HSETNX', 'tollway:orphan', id, orphan) == 0 then
+  return 0
+end
+redis.call('ZADD', 'tollway:orphans', MICROS, id)
+return 1

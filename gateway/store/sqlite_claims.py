@@ -1,0 +1,145 @@
+"""Claiming payments and letting go of claims, inside the transaction it is given."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from gateway.payment import REDEEMABLE, Caps, Claim, Claimed, Lease, Standing, State
+from gateway.store import sqlite_answers, sqlite_exposure
+from gateway.store.record import (
+    Limits,
+    encode_claim,
+    history_mark,
+    idempotency_key,
+    label,
+    request_key,
+    state_set,
+    void_at,
+)
+from gateway.store.sqlite_purge import forget, release
+from gateway.store.sqlite_rows import FORGOTTEN, LIVE, clock
+from gateway.store.sqlite_standing import in_the_way
+
+RESERVE = """
+INSERT INTO payment (id, state, fence, attempts, digest, claim, amount, purse, route, queue, payer, request,
+                     keyed, moment, exposed, void_at, created_at, updated_at, leased_until, holder, client,
+                     in_flight, history)
+VALUES (:id, 'reserved', :now, 1, :digest, :claim, :amount, :purse, :route, :queue, :payer, :request,
+        :keyed, :moment, :exposed, :void_at, :now, :now, :until, :by, :by, 1, :mark)
+ON CONFLICT (id) DO UPDATE SET
+    state = 'reserved', fence = fence + 1, attempts = attempts + 1, claim = :claim, amount = :amount,
+    purse = :purse, route = :route, queue = :queue, payer = :payer, request = :request, keyed = :keyed,
+    moment = :moment, exposed = :exposed, void_at = :void_at, updated_at = :now, leased_until = :until,
+    holder = :by, client = :by, gone = 0, delivered_at = NULL, in_flight = 1, reason = '',
+    history = history || :mark
+RETURNING seq, fence, attempts, created_at
+"""
+
+REDEEM = f"""
+UPDATE payment SET
+    history = history || CASE WHEN state = 'serving' THEN '' ELSE :mark END,
+    state = 'serving', fence = fence + 1, updated_at = :now, leased_until = :until, holder = :by
+WHERE id = :id AND redemptions < :most AND NOT {FORGOTTEN}
+    AND (instr('{state_set(REDEEMABLE)}', ',' || state || ',') OR (state = 'serving' AND NOT {LIVE}))
+RETURNING fence
+"""
+
+
+def reserve(
+    db: sqlite3.Connection,
+    claim: Claim,
+    by: str,
+    lease: int,
+    max_attempts: int,
+    caps: Caps | None,
+    limits: Limits,
+) -> Claimed | Standing:
+    values = _values(claim, by, lease, max_attempts, limits)
+    known = _known(db, values)
+    beside = in_the_way(db, values, known)
+    if isinstance(beside, Standing):
+        return beside
+    if known:
+        sqlite_exposure.withdraw(db, claim.id)
+    moment = sqlite_exposure.moment(db, claim, caps)
+    _take_over_key(db, values)
+    row = db.execute(RESERVE, values | sqlite_exposure.recorded(claim, moment)).fetchone()
+    seq, fence, attempt, created_at = row
+    if attempt > 1:
+        sqlite_answers.drop(db, seq)
+    others = _amounts(db, values["purse"], seq)
+    return Claimed(Lease(claim.id, fence), attempt, created_at, others, moment, beside)
+
+
+def _known(db: sqlite3.Connection, values: dict[str, Any]) -> bool:
+    """Whether there is a record; one past its time is forgotten here."""
+    sql = f"SELECT seq, {FORGOTTEN} FROM payment WHERE id = :id"
+    row = db.execute(sql, values).fetchone()
+    if row and row[1]:
+        forget(db, row[0], values["id"])
+    return bool(row) and not row[1]
+
+
+def _values(claim: Claim, by: str, lease: int, max_attempts: int, limits: Limits) -> dict[str, Any]:
+    now = clock()
+    return {
+        "id": claim.id,
+        "digest": claim.digest,
+        "claim": encode_claim(claim),
+        "amount": str(claim.amount),
+        "purse": label(claim.purse),
+        "route": label(claim.route),
+        "queue": label(claim.queue),
+        "payer": label(claim.payer),
+        "request": request_key(claim),
+        "keyed": idempotency_key(claim),
+        "void_at": void_at(claim),
+        "by": label(by),
+        "now": now,
+        "until": now + lease,
+        "redeemable_since": now - limits.redeem_window,
+        "mark": history_mark(State.RESERVED, now),
+        "max_attempts": max_attempts,
+    }
+
+
+def _take_over_key(db: sqlite3.Connection, values: dict[str, Any]) -> None:
+    """A key names the record that was claimed with it last."""
+    if values["keyed"] is not None:
+        db.execute("UPDATE payment SET keyed = NULL WHERE keyed = :keyed AND id <> :id", values)
+
+
+def _amounts(db: sqlite3.Connection, purse: str, besides: int) -> int:
+    """Summed here: an amount may be as large as 2**256-1."""
+    sql = "SELECT amount FROM payment WHERE purse = ? AND in_flight AND seq <> ?"
+    return sum(int(amount) for (amount,) in db.execute(sql, (purse, besides)))
+
+
+def drop(db: sqlite3.Connection, lease: Lease, limits: Limits) -> bool:
+    sql = """
+        SELECT seq, attempts, forget_at FROM payment
+        WHERE id = ? AND fence = ? AND state = 'reserved' AND queued IS NULL"""
+    row = db.execute(sql, (label(lease.payment_id), lease.fence)).fetchone()
+    if row is None:
+        return False
+    seq, attempts, forget_at = row
+    if attempts == 1:
+        forget(db, seq, label(lease.payment_id))
+    else:
+        release(db, seq, clock(), limits, forget_at)
+    return True
+
+
+def redeem(db: sqlite3.Connection, payment_id: str, by: str, lease: int, most: int) -> Lease | None:
+    now = clock()
+    values = {
+        "id": label(payment_id),
+        "by": label(by),
+        "now": now,
+        "until": now + lease,
+        "most": most,
+        "mark": history_mark(State.SERVING, now),
+    }
+    row = db.execute(REDEEM, values).fetchall()
+    return Lease(payment_id, row[0][0]) if row else None
