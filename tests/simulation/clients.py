@@ -1,4 +1,4 @@
-"""Who asks: stock clients that sign anew, careful ones with a key, duplicates, bystanders, forgers."""
+"""Who asks: stock clients that sign anew, with and without a key, careful ones that do not, duplicates, bystanders, forgers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from simulation.world import Signed, Want, World
 
 TRIES = 5
 PATIENCE = 100.0
+NOTED = 2.0
+"""Seconds it waits otherwise: that it left is on record then, also after a call to the store that failed."""
 UNSEEN = SILENT + 1.0
 """Seconds a client waits that hung up on a stopped process: before, no other process can know that it left."""
 
@@ -22,6 +24,7 @@ class Who:
     """Whose connection it is."""
 
     payer: int
+    path: str
     bystander: bool = False
 
 
@@ -42,7 +45,7 @@ class Client:
     async def ask(self, signed: Signed, key: str | None, patience: float) -> Reply:
         """One request; Unanswered where there is no whole answer to it."""
         gateway = self.world.rng.choice(self.gateways)
-        who = Who(signed.payer)
+        who = Who(signed.payer, self.want.path)
         self.want.tries += 1
         said = f"GET {self.want.path} paying {signed.payment[:10]}" + (f" key {key}" if key else "")
         self.world.say(self.name, f"-> {gateway.name}: {said}")
@@ -115,6 +118,26 @@ class Careful(Client):
             await self.pause()
 
 
+class Keyed(Client):
+    """Signs a new authorization for every try, and names the same key."""
+
+    async def run(self, tries: int = TRIES) -> None:
+        """Until it is answered or refused."""
+        for _ in range(tries):
+            signed = self.world.sign(self.want.payer, self.want.path)
+            try:
+                reply = await self.ask(signed, f"s{self.number}", self.patience())
+            except Unanswered:
+                await self.pause()
+                continue
+            if self.took(reply):
+                return
+            if reply.status == 402:
+                self.want.refused = code(reply)
+                return
+            await self.pause()
+
+
 class Twofold(Client):
     """Sends every authorization several times at once."""
 
@@ -146,7 +169,7 @@ async def bystander(world: World, gateways: Sequence[Any]) -> None:
             if signed.payment in tried and world.rng.random() < 0.5:
                 continue
             tried.add(signed.payment)
-            who = Who(signed.payer, bystander=True)
+            who = Who(signed.payer, signed.path, bystander=True)
             gateway = world.rng.choice(gateways)
             world.say("bystander", f"-> {gateway.name}: GET {signed.path} with {signed.payment[:10]}")
             try:
@@ -160,7 +183,7 @@ async def forger(world: World, gateways: Sequence[Any], victim: int, path: str) 
     for _ in range(2):
         signed = world.sign(victim, path, forged=True)
         try:
-            await request(world, world.rng.choice(gateways), Who(-1), path, signed.header, None, 30.0, "forger")
+            await request(world, world.rng.choice(gateways), Who(-1, path), path, signed.header, None, 30.0, "forger")
         except Unanswered:
             continue
 
@@ -171,7 +194,7 @@ async def misuser(world: World, gateways: Sequence[Any], payer: int, path: str, 
     world.knows(other)
     for each in (path, other, path):
         try:
-            await request(world, world.rng.choice(gateways), Who(payer), each, signed.header, "m", 30.0, "misuser")
+            await request(world, world.rng.choice(gateways), Who(payer, each), each, signed.header, "m", 30.0, "misuser")
         except Unanswered:
             continue
 
@@ -182,7 +205,7 @@ async def key_thief(world: World, gateways: Sequence[Any], thief: int, path: str
         await asyncio.sleep(world.rng.random() * 5)
         signed = world.sign(thief, path)
         try:
-            await request(world, world.rng.choice(gateways), Who(thief), path, signed.header, key, 30.0, "key thief")
+            await request(world, world.rng.choice(gateways), Who(thief, path), path, signed.header, key, 30.0, "key thief")
         except Unanswered:
             continue
 
@@ -214,8 +237,7 @@ async def request(
         world.outcomes["hung up"] += 1
         unseen = gateway.stopped(pipe)
         pipe.hang_up()
-        if unseen:
-            await asyncio.sleep(UNSEEN)
+        await asyncio.sleep(UNSEEN if unseen else NOTED)
         raise Unanswered from None
     except Reset:
         world.say(name, "   connection reset")

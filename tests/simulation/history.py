@@ -22,6 +22,7 @@ from simulation.world import AMOUNT, Violation, Want, World
 LONGEST = 3000.0
 """Seconds of virtual time after which a history is called endless."""
 MOMENTS = ("after", "before", "deferred", "lost")
+KINDS = (clients.Stock, clients.Stock, clients.Careful, clients.Careful, clients.Keyed, clients.Twofold)
 THIRD = "0x7417d00000000000000000000000000000000000"
 
 
@@ -123,7 +124,7 @@ class Story:
             rich = self.rng.random() < 0.75
             amount = AMOUNT * (100 if rich else self.rng.randint(1, 2))
             if not rich:
-                self.world.hostile.add(payer)
+                self.world.poor.add(payer)
             self.world.chain.balances[wallet(payer).address] = amount
         self.world.chain.balances[wallet(20).address] = AMOUNT * 100
 
@@ -135,7 +136,7 @@ class Story:
         for number in range(count):
             want = Want(rng.choice(self.payers), rng.choice(paths))
             world.wants.append(want)
-            kind = rng.choice((clients.Stock, clients.Stock, clients.Careful, clients.Careful, clients.Twofold))
+            kind = rng.choice(KINDS)
             person = kind(world, self.slots, want, number)
             self.people.append(person)
             cast.append(self._late(person.run()))

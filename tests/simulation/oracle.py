@@ -20,6 +20,7 @@ def judge(world: World, slots: Sequence[Any]) -> None:
     _transfers(world)
     _ledger(world)
     _wants(world)
+    _answered(world)
     _answers(world)
     _executions(world)
     _leftovers(world)
@@ -81,7 +82,9 @@ def _wants(world: World) -> None:
     )
     for key, count in charged.items():
         wants = wanted.get(key, [])
-        if count > len(wants):
+        # Who sends an authorization twice at once may buy twice while a lost answer is fetched with it.
+        most = sum(max(1, len(set(want.answers))) for want in wants)
+        if count > most:
             world.violate("M7", f"payer {key[0]} wanted {key[1]} {len(wants)} times and was charged {count} times")
         answered = sum(want.answered for want in wants)
         if count > answered and not any(want.expected_refusal for want in wants) and not _owed(world, key):
@@ -89,6 +92,16 @@ def _wants(world: World) -> None:
             world.violate(
                 "M4", f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times; {refused}"
             )
+
+
+def _answered(world: World) -> None:
+    """Whoever pays and is patient gets an answer in the end."""
+    for want in world.wants:
+        if want.answered or want.expected_refusal or want.payer in world.hostile | world.poor:
+            continue
+        if _owed(world, (want.payer, want.path)):
+            continue
+        world.violate("S1", f"payer {want.payer} never got {want.path} ({want.refused})")
 
 
 def _owed(world: World, key: tuple[int, str]) -> bool:
@@ -153,6 +166,8 @@ def _leftovers(world: World) -> None:
         final = record.state in (State.SETTLED, State.REFUSED, State.RELEASED, State.REFUND_DUE)
         if not final and (record.state is not State.SERVING or record.forget_at is None):
             world.violate("S1", f"{where} has no end")
+        if record.redemptions > MOST_REDEMPTIONS:
+            world.violate("M2", f"{where} was asked for again {record.redemptions} times")
         if record.forget_at is None and final and record.state is not State.REFUND_DUE:
             world.violate("S1", f"{where} would be kept for ever")
     open_ = [each for each in world.store.journal if (each.sender, each.hash) not in world.store.closed]

@@ -80,6 +80,13 @@ class WatchedStore(MemoryStore):
             self.world.claimed(claim.id)
         return outcome
 
+    def record_transaction(self, epoch: int, transaction: Any) -> bool:
+        """No second transaction for a payment while the first may still be mined."""
+        recorded = super().record_transaction(epoch, transaction)
+        if recorded:
+            self.world.will_send(transaction)
+        return recorded
+
     def mark(self, *, delivered: Any = (), left: Any = ()) -> None:
         """Nothing is marked as delivered that was not."""
         for each in delivered:
@@ -105,7 +112,9 @@ class World:
         self.outcomes: Counter[str] = Counter()
         self.reached: Counter[str] = Counter()
         self.hostile: set[int] = set()
-        """Payers that cancelled, drained or overdrew: their refusals are their own doing."""
+        """Payers that cancelled or drained: their refusals are their own doing."""
+        self.poor: set[int] = set()
+        """Payers whose money is not enough for all they want; they spend it once."""
         self.delivered: set[str] = set()
         """Payments whose answer some client has."""
         self._paths: dict[str, str] = {}
@@ -177,6 +186,8 @@ class World:
     def arrives(self, pipe: Pipe) -> None:
         """A client has a whole answer."""
         execution = self.upstream.served.get(pipe.reply.body)
+        if pipe.reply.status == 200 and execution is None:
+            self.violate("G1", f"{pipe.reply.body[:20]!r} is no whole answer of the upstream")
         if pipe.reply.status == 200 and execution is not None:
             self.delivered.add(execution.payment)
             record = self.store.records.get(execution.payment)
@@ -187,6 +198,9 @@ class World:
         signed, record, who = self.signed[payment], self.store.records.get(payment), pipe.about
         if who is None or who.payer != signed.payer or who.bystander:
             self.violate("G3", f"answer {number} of payer {signed.payer} is read by {who}")
+        asked, got = getattr(who, "path", None), self.upstream.executions[number].path
+        if asked != got:
+            self.violate("M2", f"who asked for {asked} gets {got}")
         if record is None:
             self.violate("M3", f"answer {number} leaves without a record of {payment[:10]}")
         elif record.moment is Moment.DEFERRED:
@@ -209,6 +223,18 @@ class World:
         total = sum(each.claim.amount for each in trusted)
         if total > CAPS.total or own > CAPS.per_payer:
             self.violate("M8", f"at risk: {own} of one payer, {total} in all")
+
+    def will_send(self, transaction: Any) -> None:
+        """A transaction was recorded (M1): alone for its payment, unless the others can never be mined."""
+        self.chain.now()
+        mined = self.chain.counts.get(transaction.sender.rpartition(":")[2], 0)
+        others = [
+            each
+            for each in self.store.journal
+            if each.payment_id == transaction.payment_id and each.hash != transaction.hash and each.nonce >= mined
+        ]
+        if others:
+            self.violate("M1", f"{transaction.payment_id[:10]} is sent again while it may still be mined")
 
     def marked(self, payment: str) -> None:
         """Delivered means: some client has it all."""
