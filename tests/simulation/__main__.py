@@ -6,12 +6,12 @@ import argparse
 import gc
 import sys
 import time
-import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from simulation.history import Result, run
+from simulation.quiet import quiet
 from simulation.virtual import virtual
 
 CHUNK = 500
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--trace", type=int, help="print the history of this one seed")
     options = parser.parse_args()
-    _quiet()
+    quiet()
     if options.trace is not None:
         return int(bool(explain(options.trace).violations))
     return report(options)
@@ -96,18 +96,12 @@ def report(options: argparse.Namespace) -> int:
     total = Tally()
     firsts = range(options.seed, options.seed + options.histories, CHUNK)
     last = options.seed + options.histories
-    with ProcessPoolExecutor(options.processes, initializer=_quiet) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=quiet) as pool:
         for part in pool.map(tally, firsts, [min(CHUNK, last - first) for first in firsts]):
             total.join(part)
     took = time.monotonic() - began
     say(total, took)
     return int(bool(total.bad))
-
-
-def _quiet() -> None:
-    """What a killed process had open ends without a word."""
-    sys.unraisablehook = lambda _: None
-    warnings.simplefilter("ignore", RuntimeWarning)
 
 
 def say(total: Tally, took: float) -> None:

@@ -115,6 +115,9 @@ class Careful(Client):
                 if not self.world.faults.calm:
                     return
                 self._signed = None
+            if code(reply) == "answer_gone":
+                # Delivered to this payer, by way of another of its requests, or asked for too often.
+                self._signed = None
             await self.pause()
 
 
