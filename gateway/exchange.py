@@ -158,10 +158,9 @@ class Exchange:
             self._deliveries.left(payment_id)
         try:
             yield
-        except Problem as problem:
-            if problem.status >= 500:
-                # It will come again; whether this payment is settled then is not known here.
-                await self._deliveries.leave(payment_id)
+        except Problem:
+            # It will come again; whether this payment is settled by then is not known here.
+            await self._deliveries.leave(payment_id)
             raise
 
     # VERIFY
@@ -172,6 +171,9 @@ class Exchange:
             refused = await self._verifier.verify(purchase, claimed)
             if refused is not None:
                 return self._outcomes.refused(purchase, refused)
+            if purchase.connection is None:
+                # It may be back by now, with another payment: nobody is to pay for this one.
+                raise in_progress()
             worked = True
         finally:
             if not worked:
@@ -226,7 +228,7 @@ class Exchange:
         await self._take(kept, steps.settle_first())
         self._reached(purchase, State.SETTLING)
         payment = await self._settled(purchase, kept)
-        if payment is None or payment.state is not State.SETTLED:
+        if payment is None or not self._redemption.possible(payment):
             return await self._outcomes.unsettled(purchase, payment)
         return await self._redemption.hand_out(purchase, payment, again=False)
 

@@ -13,7 +13,7 @@ from gateway.errors import ClientError, Unavailable
 from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics
-from gateway.payment import Moment, Payment, Standing, State, Why
+from gateway.payment import Payment, Standing, State, Why
 from gateway.rails.base import Quote, Rail
 from gateway.render import Entry, Renderer
 from policies.route import Route
@@ -91,17 +91,17 @@ class Outcomes:
         payment, why = standing.payment, standing.why
         if payment.reason == THIRD_PARTY:
             raise refund_due()
-        if why is Why.SAME and not _proves_itself(purchase, payment):
-            raise ClientError(
-                "payment_used",
-                "this authorization has bought its answer; fetch it with the first request's "
-                "Idempotency-Key, or with a fresh authorization by the same payer if it was lost",
-                status=409,
-            )
-        if payment.leased and (payment.state is State.SERVING or payment.moment is Moment.BEFORE):
+        if payment.state is State.SERVING and payment.leased:
             if why is Why.LOST:
                 return self._pending(purchase, payment)
             raise in_progress()
+        if why is Why.SAME and (purchase.key is None or purchase.key != payment.idempotency_key):
+            raise ClientError(
+                "payment_used",
+                "this authorization is used; fetch what it paid for with the first request's "
+                "Idempotency-Key, or with a fresh authorization by the same payer if it was lost",
+                status=409,
+            )
         return None
 
     def receipt(self, purchase: Purchase, payment: Payment | None, reason: str | None = None) -> Field:
@@ -125,14 +125,6 @@ class Outcomes:
         )
         receipt = self.receipt(purchase, payment, "settlement_pending")
         return self._renderer.problem(problem, purchase.entry, [receipt])
-
-
-def _proves_itself(purchase: Purchase, payment: Payment) -> bool:
-    """Whether who shows an authorization again is who showed it first: by the key they sent along, or,
-    where nothing was got for the money and no key was sent, by the very header they sent then."""
-    if payment.idempotency_key is not None:
-        return purchase.key == payment.idempotency_key
-    return payment.state is State.REFUND_DUE and purchase.credential.terms == payment.terms
 
 
 def in_progress() -> ClientError:

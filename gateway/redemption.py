@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from gateway import steps
 from gateway.answers import Answer, Written
@@ -12,8 +13,8 @@ from gateway.forward import Fetched
 from gateway.handout import Handout
 from gateway.leases import LEASE, Leases
 from gateway.observe import Metrics
-from gateway.outcomes import Outcomes, in_progress
-from gateway.payment import Lease, Moment, Payment, Standing, Why
+from gateway.outcomes import THIRD_PARTY, Outcomes, in_progress
+from gateway.payment import REDEEMABLE, Lease, Moment, Payment, Standing, Why
 from gateway.presence import Presence
 from gateway.purchase import Purchase
 from gateway.render import Renderer
@@ -89,6 +90,10 @@ class Redemption:
         gone = ClientError("answer_gone", "the answer is no longer kept", status=410)
         return self._renderer.problem(gone, purchase.entry, [self._outcomes.receipt(purchase, payment)])
 
+    def possible(self, payment: Payment) -> bool:
+        """Whether what was paid for may be handed out."""
+        return payment.state in REDEEMABLE and payment.reason != THIRD_PARTY
+
     async def hand_out(self, purchase: Purchase, payment: Payment, *, again: bool) -> Answer | Written:
         """Ask the upstream for what is settled, and pass it on; ``again`` counts as a redemption."""
         by, taken_at = await self._presence.name(), time.monotonic()
@@ -137,15 +142,13 @@ class Redemption:
 
     async def _failed(self, payment: Payment, lease: Lease, reason: str) -> None:
         """Still owed. Without the store the lease runs out, and the sender of its queue says the same."""
-        self._deliveries.left(payment.id)
         if payment.moment is Moment.BEFORE:
             step = steps.refund_due(reason)
         else:
             step = steps.handed_out(None, self._keep_until(payment), again=False)
-        try:
+        with suppress(StoreUnavailable):
             await self._store.advance(lease, step)
-        except StoreUnavailable:
-            return
+        await self._deliveries.leave(payment.id)
 
     def _keep_until(self, payment: Payment) -> float:
         return max(payment.expires_at, time.time() + self._replay_window)

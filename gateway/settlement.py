@@ -182,9 +182,12 @@ class Settler:
                 self._spawn(rail, payment, journal, taken_at)
 
     async def _owe(self, payment: Payment) -> None:
-        """Settled beforehand, and nobody was there any more to hand the answer out."""
+        """Paid for, and nobody is there any more to hand the answer out."""
         if payment.reason == THIRD_PARTY:
             await self._withhold(payment)
+        elif payment.moment is not Moment.BEFORE:
+            forget_at = self._keep_until(payment)
+            await self._store.advance(payment.lease, steps.handed_out(None, forget_at, again=False))
         elif await self._store.advance(payment.lease, steps.refund_due("not_handed_out")):
             log.warning("refund", payment_id=payment.id, reason="not_handed_out")
             self._metrics.payments.labels(payment.route, payment.rail, State.REFUND_DUE).inc()
@@ -255,7 +258,6 @@ class Settler:
         owed = concluded.state is State.SETTLED and (
             concluded.moment is Moment.BEFORE or concluded.reason == THIRD_PARTY
         )
-        keep_until = max(concluded.expires_at, int(time.time() + self._replay_window))
         return Step(
             to=concluded.state,
             since=allowed_from(concluded.state),
@@ -264,9 +266,12 @@ class Settler:
             reason=concluded.reason,
             queued=False if final and not owed else None,
             keep_lease=owed or not final,
-            forget_at=keep_until * 1000 if final and not owed else None,
+            forget_at=int(self._keep_until(concluded) * 1000) if final and not owed else None,
             lost=_lost(concluded),
         )
+
+    def _keep_until(self, payment: Payment) -> float:
+        return max(payment.expires_at, time.time() + self._replay_window)
 
     async def _give_up(self) -> None:
         for rail in self._rails.values():

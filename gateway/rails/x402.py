@@ -6,7 +6,6 @@ which terms were quoted, the replay key, and what is kept to settle with.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -87,7 +86,7 @@ class X402Rail:
         if recover(digest(payload.authorization, domain), payload.signature) != payload.authorization.sender:
             return Refused(INVALID_SIGNATURE, "not a plain signature of authorization.from")
         refused = terms if isinstance(terms, Refused) else self._refused(payload, terms, quotes[0])
-        return self._credential(payload, domain, _write_terms(payload, domain, value), refused)
+        return self._credential(payload, domain, refused)
 
     async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
@@ -137,11 +136,7 @@ class X402Rail:
         return check_time(payload.authorization, int(self._clock()), self._budget(terms, quote.work))
 
     def _credential(
-        self,
-        payload: PaymentPayload,
-        terms: PaymentRequirements,
-        written: bytes,
-        refused: Refused | None,
+        self, payload: PaymentPayload, terms: PaymentRequirements, refused: Refused | None
     ) -> Credential:
         authorization = payload.authorization
         asset = terms.asset.lower()
@@ -156,7 +151,7 @@ class X402Rail:
             purse=f"{terms.network}:{asset}:{authorization.sender}",
             queue=self._facilitator.sender_for(terms.network, payment_id(key)),
             expires_at=authorization.valid_before,
-            terms=written,
+            terms=_write_terms(payload, terms),
             settle_within=self._settle_within[terms.network],
             worth=self._worth(terms),
             refused=refused,
@@ -177,10 +172,8 @@ def _same_token(payload: PaymentPayload, offers: Sequence[PaymentRequirements]) 
     return None
 
 
-def _write_terms(payload: PaymentPayload, terms: PaymentRequirements, header: str) -> bytes:
-    """What is verified and settled; and the header's hash, which tells it from one rebuilt from calldata."""
-    seen = hashlib.sha256(header.encode()).hexdigest()
-    signed = {"v": payload.version, "payment": payment_document(payload), "header": seen}
+def _write_terms(payload: PaymentPayload, terms: PaymentRequirements) -> bytes:
+    signed = {"v": payload.version, "payment": payment_document(payload)}
     requirements = asdict(terms) | {"amount": str(terms.amount)}
     return orjson.dumps(signed | {"requirements": requirements})
 

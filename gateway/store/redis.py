@@ -115,7 +115,10 @@ class RedisStore:
         return read_payments(await self._session.run("in_flight", label(purse)))
 
     async def drop(self, lease: Lease) -> bool:
-        reply = await self._session.write("drop", label(lease.payment_id), lease.fence, self._limits.released)
+        limits = self._limits
+        reply = await self._session.write(
+            "drop", label(lease.payment_id), lease.fence, limits.released, limits.max_answers
+        )
         return bool(reply)
 
     async def advance(self, lease: Lease, step: Step) -> bool:
@@ -237,7 +240,12 @@ class RedisStore:
     async def _purge(self) -> int:
         limits = self._limits
         done: int = await self._session.write(
-            "purge", limits.replay_window, limits.owed_window, limits.released, PURGE_BATCH
+            "purge",
+            limits.replay_window,
+            limits.owed_window,
+            limits.released,
+            limits.max_answers,
+            PURGE_BATCH,
         )
         return done
 

@@ -24,8 +24,9 @@ Word = str | bytes | int
 GRACE = 0.05
 """Seconds between finding a reply late and giving up the connection."""
 
-REPLICATION = 0.4
-"""Seconds replicas have to take a write: a call may wait for two such waits within its deadline."""
+REPLICATION = 0.3
+"""Seconds replicas have to take a write. Redis may be 0.1 s late to say that they did not, and a call
+may have to wait for two such waits within its deadline."""
 
 
 class TooFewReplicas(StoreUnavailable):

@@ -53,18 +53,23 @@ def keep(db: sqlite3.Connection, seq: int, step: Step, delivered: bool, limits: 
     free = not step.in_flight
     spare = free and (delivered or step.to not in OWED)
     body = limits.kept(step.answer)
-    if body is not None:
-        drop(db, seq)
-        db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (seq, body, micros() if free else None, spare))
-    changed = file(db, seq, free=free, spare=spare) or body is not None
-    if changed:
-        _make_room(db, limits.max_answers)
+    if body is None:
+        _file(db, seq, free, spare, limits)
+        return
+    drop(db, seq)
+    db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (seq, body, micros() if free else None, spare))
+    _make_room(db, limits)
 
 
-def file(db: sqlite3.Connection, seq: int, *, free: bool, spare: bool) -> bool:
-    """Put an answer, if there is one, where it belongs; False when it was there."""
+def set_spare(db: sqlite3.Connection, seq: int, limits: Limits) -> None:
+    """The answer, if there is one, may make room: nobody waits for it any more."""
+    _file(db, seq, True, True, limits)
+
+
+def _file(db: sqlite3.Connection, seq: int, free: bool, spare: bool, limits: Limits) -> None:
     values = {"seq": seq, "free": free, "spare": spare, "micros": micros()}
-    return db.execute(FILE, values).rowcount > 0
+    if db.execute(FILE, values).rowcount:
+        _make_room(db, limits)
 
 
 def mark_delivered(db: sqlite3.Connection, payment_ids: Sequence[str], limits: Limits) -> None:
@@ -73,8 +78,7 @@ def mark_delivered(db: sqlite3.Connection, payment_ids: Sequence[str], limits: L
     for payment_id in payment_ids:
         for seq, flying in db.execute(DELIVERED, {"id": label(payment_id), "now": now}).fetchall():
             if not flying:
-                file(db, seq, free=True, spare=True)
-    _make_room(db, limits.max_answers)
+                set_spare(db, seq, limits)
 
 
 def drop(db: sqlite3.Connection, seq: int) -> None:
@@ -90,8 +94,8 @@ def drop_stale(db: sqlite3.Connection, limits: Limits) -> int:
     )
 
 
-def _make_room(db: sqlite3.Connection, most: int) -> None:
+def _make_room(db: sqlite3.Connection, limits: Limits) -> None:
     oldest = "SELECT seq FROM answer WHERE spare AND free_at IS NOT NULL ORDER BY free_at, seq LIMIT 1"
-    while db.execute("SELECT bytes > ? FROM answers", (most,)).fetchone()[0]:
+    while db.execute("SELECT bytes > ? FROM answers", (limits.max_answers,)).fetchone()[0]:
         if not db.execute(f"DELETE FROM answer WHERE seq = ({oldest})").rowcount:
             return

@@ -65,4 +65,4 @@ def release(db: sqlite3.Connection, seq: int, now: int, limits: Limits, forget_a
         "kept": limits.released,
     }
     db.execute(RELEASE, values)
-    sqlite_answers.file(db, seq, free=True, spare=True)
+    sqlite_answers.set_spare(db, seq, limits)

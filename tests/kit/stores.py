@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -70,6 +72,14 @@ async def settle(
     assert await store.advance(mine.lease, step(State.SETTLING, keep_lease=True))
     assert await store.advance(mine.lease, step(State.SETTLED, queued=False, **changes))
     return mine
+
+
+async def eventually(look: Callable[[], Awaitable[object]], expected: object) -> None:
+    """What housekeeping, once a second, brings about."""
+    until = time.monotonic() + 5
+    while (found := await look()) != expected:
+        assert time.monotonic() < until, found
+        await asyncio.sleep(0.05)
 
 
 def milliseconds_from_now(seconds: float) -> int:

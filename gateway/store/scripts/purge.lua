@@ -1,6 +1,6 @@
 -- Deleting comes first in each step: a store that is out of memory still allows it, and then the rest.
 local replay_window, owed_window = tonumber(ARGV[1]), tonumber(ARGV[2])
-local kept, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
+local kept, max_answers, batch = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function past(index, at)
   return redis.call('ZRANGEBYSCORE', index, '-inf', at, 'LIMIT', 0, batch)
@@ -47,6 +47,7 @@ end
 local done = math.max(
   forget_expired(), drop_stale('spare', replay_window), drop_stale('owed', owed_window), release_abandoned()
 )
+make_room(max_answers)
 for _, id in ipairs(past('tollway:losses', NOW)) do
   end_loss(id)
 end

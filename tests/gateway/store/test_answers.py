@@ -30,7 +30,7 @@ async def test_too_large_an_answer_is_not_stored_but_the_step_is_taken(store: St
     assert await store.answer(other.id) == b"x" * 1000
 
 
-async def test_the_answer_settled_longest_ago_makes_room(store: Store) -> None:
+async def test_the_delivered_answer_settled_longest_ago_makes_room(store: Store) -> None:
     claims = [make_claim() for _ in range(4)]
     leases = []
     for claim in claims[:3]:
@@ -40,12 +40,13 @@ async def test_the_answer_settled_longest_ago_makes_room(store: Store) -> None:
     for lease in (leases[1], leases[0], leases[2]):
         assert await store.advance(lease, step(State.SETTLED, since=frozenset(State)))
         await asyncio.sleep(0.001)
+    await store.mark(delivered=[lease.payment_id for lease in leases])
     await settle(store, claims[3], answer=bytes(900))
     kept = [await store.answer(claim.id) is not None for claim in claims]
     assert kept == [True, False, True, True]
 
 
-async def test_answers_of_payments_not_yet_settled_are_never_dropped(store: Store) -> None:
+async def test_answers_not_yet_settled_or_not_delivered_are_never_dropped(store: Store) -> None:
     unsettled = [make_claim() for _ in range(4)]
     leases = []
     for claim in unsettled:
@@ -55,15 +56,32 @@ async def test_answers_of_payments_not_yet_settled_are_never_dropped(store: Stor
     assert all([await store.answer(claim.id) for claim in unsettled])
     settled = make_claim()
     await settle(store, settled, answer=bytes(1000))
+    assert await store.answer(settled.id) is not None
+    await store.mark(left=[settled.id])
+    assert await store.answer(settled.id) is not None
+    await store.mark(delivered=[settled.id, unsettled[2].id])
     assert await store.answer(settled.id) is None
+    assert await store.answer(unsettled[2].id) is not None, "its money is still under way"
     assert await store.advance(leases[2], step(State.SETTLED, since=frozenset(State)))
     kept = [await store.answer(claim.id) is not None for claim in unsettled]
     assert kept == [True, True, False, True]
 
 
+@pytest.mark.parametrize("state", [State.REFUSED, State.RELEASED])
+async def test_an_answer_nobody_paid_for_makes_room(store: Store, state: State) -> None:
+    claim = make_claim()
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, step(state, since=frozenset(State), answer=bytes(1000)))
+    for _ in range(3):
+        assert await store.answer(claim.id) is not None
+        await settle(store, make_claim(), answer=bytes(1000))
+    assert await store.answer(claim.id) is None
+
+
 async def test_an_answer_bound_again_no_longer_makes_room(store: Store) -> None:
     claim = make_claim()
     mine = await settle(store, claim, answer=bytes(1000))
+    await store.mark(delivered=[claim.id])
     assert await store.advance(mine.lease, step(State.UNKNOWN, since=frozenset(State), in_flight=True))
     for _ in range(3):
         await settle(store, make_claim(), answer=bytes(1000))
@@ -86,6 +104,7 @@ async def test_answers_are_kept_for_the_replay_window(open_another: OpenStore) -
     store = await open_another(replay_window=0.4)
     claim, waiting = make_claim(), make_claim()
     await settle(store, claim, answer=b"a")
+    await store.mark(delivered=[claim.id])
     mine = await claimed(store, waiting)
     assert await store.advance(mine.lease, step(State.SERVED, answer=b"w"))
     assert await store.answer(claim.id) == b"a"
@@ -96,16 +115,27 @@ async def test_answers_are_kept_for_the_replay_window(open_another: OpenStore) -
     assert await store.answer(waiting.id) == b"w", "the window begins when the payment is settled"
 
 
+async def test_an_undelivered_answer_is_kept_while_either_window_is_open(open_another: OpenStore) -> None:
+    store = await open_another(replay_window=0.1, redeem_window=0.5)
+    claim = make_claim()
+    await settle(store, claim, answer=b"a")
+    await asyncio.sleep(0.2)
+    assert await store.answer(claim.id) == b"a"
+    await asyncio.sleep(0.4)
+    assert await store.answer(claim.id) is None
+
+
 async def test_stale_answers_no_longer_take_room(open_another: OpenStore) -> None:
-    store = await open_another(replay_window=0.1)
+    store = await open_another(replay_window=0.6, redeem_window=0.6)
     await settle(store, make_claim(), answer=bytes(1000))
-    await asyncio.sleep(2.2)
+    await asyncio.sleep(1.9)
     unsettled = make_claim()
     mine = await claimed(store, unsettled)
     assert await store.advance(mine.lease, step(State.SERVED, answer=bytes(1000)))
     claims = [make_claim() for _ in range(2)]
     for claim in claims:
         await settle(store, claim, answer=bytes(1000))
+    await store.mark(delivered=[claim.id for claim in claims])
     assert all([await store.answer(claim.id) for claim in claims])
 
 

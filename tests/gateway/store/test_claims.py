@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from kit.stores import claimed, make_claim, milliseconds_from_now, settle, step
+from kit.stores import HERE, claimed, make_claim, milliseconds_from_now, settle, step
 
-from gateway.payment import Claimed, Lease, Payment, State
+from gateway.payment import Claimed, Lease, Standing, State
 from gateway.store import Store
 
 OpenStore = Callable[..., Awaitable[Store]]
@@ -54,9 +54,9 @@ async def test_the_record_in_the_way_is_returned_unchanged(store: Store) -> None
     claim = make_claim()
     mine = await claimed(store, claim)
     recorded = await store.find(claim.id)
-    again = await store.reserve(claim, lease=10, max_attempts=5)
-    assert isinstance(again, Payment) and recorded is not None
-    assert replace(again, read_at=0) == replace(recorded, read_at=0)
+    again = await store.reserve(claim, by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(again, Standing) and recorded is not None
+    assert replace(again.payment, read_at=0) == replace(recorded, read_at=0)
     assert await store.advance(mine.lease, step(State.SERVED))
 
 
@@ -65,16 +65,16 @@ async def test_only_released_and_lapsed_reserved_can_be_claimed(store: Store, st
     claim = make_claim()
     mine = await claimed(store, claim)
     assert await store.advance(mine.lease, step(state, since=frozenset(State)))
-    standing = await store.reserve(claim, lease=10, max_attempts=5)
-    assert isinstance(standing, Payment) and standing.state is state
+    standing = await store.reserve(claim, by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(standing, Standing) and standing.payment.state is state
 
 
 async def test_released_is_claimed_again_only_by_the_same_request(store: Store) -> None:
     claim = make_claim()
     mine = await claimed(store, claim)
     assert await store.advance(mine.lease, step(State.RELEASED, reason="upstream said no"))
-    foreign = await store.reserve(replace(claim, digest="e" * 64), lease=10, max_attempts=5)
-    assert isinstance(foreign, Payment) and foreign.state is State.RELEASED
+    foreign = await store.reserve(replace(claim, digest="e" * 64), by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(foreign, Standing) and foreign.payment.state is State.RELEASED
     again = await claimed(store, claim)
     assert again.attempt == 2
     assert again.lease.fence == mine.lease.fence + 1
@@ -90,18 +90,18 @@ async def test_attempts_are_bounded(store: Store) -> None:
         mine = await claimed(store, claim, max_attempts=3)
         assert mine.attempt == attempt
         assert await store.advance(mine.lease, step(State.RELEASED))
-    exhausted = await store.reserve(claim, lease=10, max_attempts=3)
-    assert isinstance(exhausted, Payment) and exhausted.attempts == 3
+    exhausted = await store.reserve(claim, by=HERE.name, lease=10, max_attempts=3)
+    assert isinstance(exhausted, Standing) and exhausted.payment.attempts == 3
 
 
 async def test_a_lapsed_claim_is_taken_over_and_its_fence_is_dead(store: Store) -> None:
     claim = make_claim()
     mine = await claimed(store, claim, lease=0.05)
-    foreign = await store.reserve(replace(claim, digest="e" * 64), lease=10, max_attempts=5)
-    assert isinstance(foreign, Payment)
+    foreign = await store.reserve(replace(claim, digest="e" * 64), by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(foreign, Standing)
     await asyncio.sleep(0.1)
-    foreign = await store.reserve(replace(claim, digest="e" * 64), lease=10, max_attempts=5)
-    assert isinstance(foreign, Payment) and not foreign.leased
+    foreign = await store.reserve(replace(claim, digest="e" * 64), by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(foreign, Standing) and not foreign.payment.leased
     theirs = await claimed(store, claim)
     assert (theirs.attempt, theirs.lease.fence) == (2, mine.lease.fence + 1)
     assert not await store.advance(mine.lease, step(State.SERVED))
@@ -224,10 +224,10 @@ async def test_a_reclaim_does_not_count_itself(store: Store) -> None:
 async def test_two_hundred_at_once_make_one_claim(open_another: OpenStore, instances: int) -> None:
     stores = [await open_another() for _ in range(instances)]
     claim = make_claim()
-    calls = [stores[n % instances].reserve(claim, lease=10, max_attempts=5) for n in range(200)]
+    calls = [stores[n % instances].reserve(claim, by=HERE.name, lease=10, max_attempts=5) for n in range(200)]
     outcomes = await asyncio.gather(*calls)
     assert sum(isinstance(outcome, Claimed) for outcome in outcomes) == 1
-    assert all(isinstance(outcome, Claimed) or outcome.attempts == 1 for outcome in outcomes)
+    assert all(isinstance(outcome, Claimed) or outcome.payment.attempts == 1 for outcome in outcomes)
 
 
 async def test_many_claims_on_one_purse_see_each_other(open_another: OpenStore) -> None:
@@ -256,7 +256,7 @@ async def test_renew_does_not_revive_an_ended_lease(store: Store) -> None:
     mine = await claimed(store, claim)
     assert await store.advance(mine.lease, step(State.SERVED, queued=True))
     assert await store.renew([mine.lease], lease=60) == {claim.id}
-    assert len(await store.due(claim.queue, limit=1, lease=1)) == 1
+    assert len(await store.due(claim.queue, by=HERE.name, limit=1, lease=1)) == 1
 
 
 async def test_states_of_several(store: Store) -> None:
@@ -295,4 +295,4 @@ async def test_keys_cannot_be_confused(store: Store) -> None:
         assert [(payment.amount, payment.route, payment.payer) for payment in listed] == [
             (amount, name, name)
         ]
-        assert [payment.queue for payment in await store.due(name, limit=9, lease=1)] == [name]
+        assert [payment.queue for payment in await store.due(name, by=HERE.name, limit=9, lease=1)] == [name]

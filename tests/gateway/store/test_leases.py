@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from kit.stores import claimed, make_claim, settle
+from kit.stores import arrive, claimed, make_claim, settle
 
 from facilitator.base import Outgoing
 from gateway.store import Store
@@ -21,6 +21,7 @@ def outgoing(nonce: int, payment_id: str = "pay_1", **changes: object) -> Outgoi
 
 
 async def test_one_owner_at_a_time(store: Store) -> None:
+    await arrive(store, "one", "two")
     assert await store.hold("n", "one", lease=10) == 1
     assert await store.hold("n", "two", lease=10) is None
     assert await store.hold("n", "one", lease=10) == 1
@@ -28,6 +29,7 @@ async def test_one_owner_at_a_time(store: Store) -> None:
 
 
 async def test_the_epoch_grows_with_every_change_of_owner(store: Store) -> None:
+    await arrive(store, "one", "two")
     assert await store.hold("n", "one", lease=0.03) == 1
     await asyncio.sleep(0.06)
     assert await store.hold("n", "two", lease=0.03) == 2
@@ -36,6 +38,7 @@ async def test_the_epoch_grows_with_every_change_of_owner(store: Store) -> None:
 
 
 async def test_holding_again_lengthens(store: Store) -> None:
+    await arrive(store, "one", "two")
     assert await store.hold("n", "one", lease=0.1) == 1
     assert await store.hold("n", "one", lease=10) == 1
     assert await store.hold("n", "one", lease=0.01) == 1
@@ -44,6 +47,7 @@ async def test_holding_again_lengthens(store: Store) -> None:
 
 
 async def test_giving_up_lets_others_in_at_once(store: Store) -> None:
+    await arrive(store, "one", "two")
     await store.give_up("n", "nobody yet")
     assert await store.hold("n", "one", lease=10) == 1
     await store.give_up("n", "two")
@@ -54,11 +58,13 @@ async def test_giving_up_lets_others_in_at_once(store: Store) -> None:
 
 async def test_one_of_many_gets_the_hold(open_another: OpenStore) -> None:
     stores = [await open_another(), await open_another()]
+    await arrive(stores[0], *(f"owner{n}" for n in range(60)))
     epochs = await asyncio.gather(*(stores[n % 2].hold("n", f"owner{n}", lease=10) for n in range(60)))
     assert [epoch for epoch in epochs if epoch is not None] == [1]
 
 
 async def test_a_transaction_is_recorded_only_under_the_hold(store: Store) -> None:
+    await arrive(store, "one", "two")
     transaction = outgoing(1)
     assert not await store.record_transaction(1, transaction)
     epoch = await store.hold(SENDER, "one", lease=0.1)
@@ -76,6 +82,7 @@ async def test_a_transaction_is_recorded_only_under_the_hold(store: Store) -> No
 
 
 async def test_open_transactions_lowest_nonce_first(store: Store) -> None:
+    await arrive(store, "one", "two")
     epoch = await store.hold(SENDER, "one", lease=10)
     assert epoch is not None
     bump = outgoing(5, hash="0x00bump", raw=b"bumped")
@@ -94,6 +101,7 @@ async def test_open_transactions_lowest_nonce_first(store: Store) -> None:
 
 
 async def test_recording_again_is_the_same_record(store: Store) -> None:
+    await arrive(store, "one", "two")
     epoch = await store.hold(SENDER, "one", lease=10)
     assert epoch is not None
     for _ in range(2):
@@ -105,6 +113,7 @@ async def test_recording_again_is_the_same_record(store: Store) -> None:
 
 
 async def test_one_transaction_for_several_payments(store: Store) -> None:
+    await arrive(store, "one", "two")
     epoch = await store.hold(SENDER, "one", lease=10)
     assert epoch is not None
     shared = [outgoing(1, payment_id) for payment_id in ("pay_1", "pay_2")]
@@ -116,6 +125,7 @@ async def test_one_transaction_for_several_payments(store: Store) -> None:
 
 
 async def test_closed_transactions_go_with_their_payment(store: Store) -> None:
+    await arrive(store, "one", "two")
     epoch = await store.hold(SENDER, "one", lease=10)
     assert epoch is not None
     settled, dropped = make_claim(), make_claim()
@@ -133,6 +143,7 @@ async def test_closed_transactions_go_with_their_payment(store: Store) -> None:
 
 async def test_a_transaction_whose_payment_is_gone_is_forgotten_in_the_end(open_another: OpenStore) -> None:
     store = await open_another(replay_window=0.5)
+    await arrive(store, "one")
     epoch = await store.hold(SENDER, "one", lease=10)
     assert epoch is not None
     assert await store.record_transaction(epoch, outgoing(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,20 +14,44 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from kit.redis_server import RedisServer
-from kit.store_model import Model
+from kit.store_model import Model, Outcome, Record
+from kit.store_time import RedisClock, SqliteClock
 from kit.stores import make_claim
 
-from gateway.payment import Claimed, Lease, Payment, State
+from gateway.payment import (
+    Caps,
+    Claim,
+    Claimed,
+    Instance,
+    Lease,
+    Moment,
+    Payment,
+    Standing,
+    State,
+    payment_id,
+)
 from gateway.store import Step, Store
 from gateway.store.connect import open_store
 
 T = TypeVar("T")
 MAX_ANSWER, MAX_ANSWERS = 50, 120
 LONG = 1000.0
+REDEEM_WINDOW = 900.0
 NAMES = st.sampled_from(["a", "b"])
 QUEUES = st.sampled_from("aaab")
 LEASES = st.sampled_from([0.0, LONG])
-KEYS = st.integers(0, 2)
+KEYS = st.integers(0, 4)
+INSTANCES = {
+    name: Instance(name, slot, run, number, "p")
+    for name, slot, run, number in (
+        ("i", "s", "1", 0),
+        ("j", "s", "1", 1),
+        ("k", "s", "2", 0),
+        ("m", "t", "1", 0),
+    )
+}
+BY = st.sampled_from([*INSTANCES, "nobody"])
+CAPS = st.none() | st.builds(Caps, st.integers(0, 9), st.integers(0, 15))
 ANY = frozenset(State)
 STEPS = st.builds(
     Step,
@@ -36,9 +61,23 @@ STEPS = st.builds(
     transaction=st.sampled_from([None, "", "0x1", "0x2"]),
     reason=st.sampled_from([None, "", "why"]),
     answer=st.none() | st.integers(0, MAX_ANSWER + 1).map(bytes),
+    lost=st.booleans(),
+    redeemed=st.booleans(),
     queued=st.sampled_from([None, True, False]),
     keep_lease=st.booleans(),
 )
+CLAIMS = st.builds(
+    make_claim,
+    replay_key=KEYS.map(str),
+    digest=st.sampled_from("dddde"),
+    purse=NAMES,
+    route=NAMES,
+    queue=QUEUES,
+    amount=st.integers(0, 2**256 - 1),
+    idempotency_key=st.none() | NAMES,
+    moment=st.sampled_from(Moment),
+    exposure=st.integers(1, 9),
+).map(lambda claim: replace(claim, payer="xy"[int(claim.replay_key) % 2]))
 Held = tuple[str, int, list[Lease]]
 """A payment, the model's fence, and each store's lease."""
 
@@ -57,9 +96,14 @@ class Stores(RuleBasedStateMachine):
         self.current: dict[int, Held] = {}
         self.redis.command("FLUSHALL")
         self.stores = [self._open("embedded"), self._open(self.redis.url)]
+        self.clocks = [SqliteClock(Path(self._folder.name)), RedisClock(self.redis)]
+        for name in ("i", "m"):
+            self.arrive(name)
 
     def _open(self, url: str) -> Store:
-        store = open_store(url, Path(self._folder.name), 3600, MAX_ANSWER, MAX_ANSWERS)
+        store = open_store(
+            url, Path(self._folder.name), 3600, MAX_ANSWER, MAX_ANSWERS, redeem_window=REDEEM_WINDOW
+        )
         self.run(store.open())
         return store
 
@@ -72,54 +116,82 @@ class Stores(RuleBasedStateMachine):
         self._runner.close()
         self._folder.cleanup()
 
+    @rule(name=st.sampled_from(list(INSTANCES)))
+    def arrive(self, name: str) -> None:
+        self.model.arrive(INSTANCES[name])
+        for store in self.stores:
+            self.run(store.arrive(INSTANCES[name]))
+
+    @rule(name=st.sampled_from(list(INSTANCES)))
+    def bury(self, name: str) -> None:
+        self.model.instances.pop(name, None)
+        for store in self.stores:
+            self.run(store.bury(name))
+
+    @rule(name=BY)
+    def beat(self, name: str) -> None:
+        for store in self.stores:
+            assert self.run(store.beat(name)) == (name in self.model.instances)
+
+    @rule(name=NAMES, owner=BY, lease=LEASES)
+    def hold(self, name: str, owner: str, lease: float) -> None:
+        expected = self.model.hold(name, owner, lease > 0)
+        for store in self.stores:
+            assert self.run(store.hold(name, owner, lease=lease)) == expected
+
     @rule(
-        target=held,
-        key=KEYS,
-        digest=st.sampled_from("dddde"),
-        purse=NAMES,
-        route=NAMES,
-        queue=QUEUES,
-        amount=st.integers(0, 2**256 - 1),
-        lease=LEASES,
-        max_attempts=st.integers(1, 8),
+        target=held, claim=CLAIMS, by=BY, lease=LEASES, max_attempts=st.sampled_from([1, 3, 9, 9]), caps=CAPS
     )
-    def reserve(
-        self,
-        key: int,
-        digest: str,
-        purse: str,
-        route: str,
-        queue: str,
-        amount: int,
-        lease: float,
-        max_attempts: int,
-    ) -> Held:
-        claim = make_claim(
-            replay_key=str(key), digest=digest, purse=purse, route=route, queue=queue, amount=amount
-        )
-        expected = self.model.reserve(claim, lease > 0, max_attempts)
+    def reserve(self, claim: Claim, by: str, lease: float, max_attempts: int, caps: Caps | None) -> Held:
+        expected = self.model.reserve(claim, by, lease > 0, max_attempts, caps)
         leases = []
         for store in self.stores:
-            outcome = self.run(store.reserve(claim, lease=lease, max_attempts=max_attempts))
-            claimed = (outcome.attempt, outcome.in_flight) if isinstance(outcome, Claimed) else None
-            assert claimed == expected
-            leases.append(outcome.lease)
-        held = (claim.id, self.model.records[claim.id].fence, leases)
-        if expected is not None:
-            self.current[key] = held
+            outcome = self.run(store.reserve(claim, by=by, lease=lease, max_attempts=max_attempts, caps=caps))
+            assert _told(outcome) == expected
+            leases.append(outcome.lease if isinstance(outcome, Claimed) else outcome.payment.lease)
+        payment_id = leases[0].payment_id
+        held = (payment_id, self.model.records[payment_id].fence, leases)
+        if payment_id == claim.id:
+            self.current[int(claim.replay_key)] = held
         return held
+
+    @rule(delivered=st.lists(KEYS, max_size=2), left=st.lists(KEYS, max_size=2))
+    def mark(self, delivered: list[int], left: list[int]) -> None:
+        taken, without = ([payment_id(str(key)) for key in keys] for keys in (delivered, left))
+        self.model.mark(taken, without)
+        for store in self.stores:
+            self.run(store.mark(delivered=taken, left=without))
+
+    @rule(target=held, key=KEYS, by=BY, lease=LEASES, most=st.integers(1, 3))
+    def redeem(self, key: int, by: str, lease: float, most: int) -> Held:
+        wanted = payment_id(str(key))
+        fence = self.model.redeem(wanted, by, lease > 0, most)
+        leases = [self.run(store.redeem(wanted, by=by, lease=lease, most=most)) for store in self.stores]
+        if fence is None:
+            assert leases == [None, None]
+            return "pay_none", 0, [Lease("pay_none", 0)] * 2
+        held = (wanted, fence, [lease for lease in leases if lease is not None])
+        assert len(held[2]) == 2
+        self.current[key] = held
+        return held
+
+    @rule()
+    def windows_pass(self) -> None:
+        self.model.windows_pass()
+        for clock in self.clocks:
+            clock.settlements(REDEEM_WINDOW + 1)
 
     @rule(held=held)
     def drop(self, held: Held) -> None:
-        payment_id, fence, leases = held
-        expected = self.model.drop(payment_id, fence)
+        key, fence, leases = held
+        expected = self.model.drop(key, fence)
         for store, lease in zip(self.stores, leases, strict=True):
             assert self.run(store.drop(lease)) == expected
 
     @rule(held=held, step=STEPS)
     def advance(self, held: Held, step: Step) -> None:
-        payment_id, fence, leases = held
-        expected = self.model.advance(payment_id, fence, step)
+        key, fence, leases = held
+        expected = self.model.advance(key, fence, step)
         for store, lease in zip(self.stores, leases, strict=True):
             assert self.run(store.advance(lease, step)) == expected
 
@@ -141,33 +213,44 @@ class Stores(RuleBasedStateMachine):
     def settle(self, key: int) -> None:
         self.advance_current(key, Step(State.SETTLED, ANY, in_flight=False, queued=False))
 
+    @rule(key=KEYS)
+    def lose(self, key: int) -> None:
+        self.advance_current(key, Step(State.REFUSED, ANY, in_flight=False, queued=False, lost=True))
+
+    @rule(key=KEYS)
+    def lose_the_answer(self, key: int) -> None:
+        self.advance_current(
+            key,
+            Step(State.RESERVED, frozenset({State.RESERVED}), in_flight=True, queued=True, keep_lease=True),
+        )
+
     @rule(held=held)
     def renew(self, held: Held) -> None:
         """By no time at all: who may is what is compared here."""
-        payment_id, fence, leases = held
-        expected = {payment_id} if self.model.renew(payment_id, fence) else set()
+        key, fence, leases = held
+        expected = {key} if self.model.renew(key, fence) else set()
         for store, lease in zip(self.stores, leases, strict=True):
             assert self.run(store.renew([lease], lease=0)) == expected
 
-    @rule(target=held, queue=QUEUES, lease=LEASES)
-    def due(self, queue: str, lease: float) -> Held:
-        expected = self.model.due(queue, 1, lease > 0)
+    @rule(target=held, queue=QUEUES, by=BY, lease=LEASES)
+    def due(self, queue: str, by: str, lease: float) -> Held:
+        expected = self.model.due(queue, by, 1, lease > 0)
         leases = []
         for store in self.stores:
-            taken = self.run(store.due(queue, limit=1, lease=lease))
+            taken = self.run(store.due(queue, by=by, limit=1, lease=lease))
             assert [payment.id for payment in taken] == expected
             leases += [payment.lease for payment in taken]
         if not expected:
             return "pay_none", 0, [Lease("pay_none", 0)] * 2
         held = (expected[0], self.model.records[expected[0]].fence, leases)
-        self.current |= {key: held for key, (payment_id, *_) in self.current.items() if payment_id == held[0]}
+        self.current |= {key: held for key, (current, *_) in self.current.items() if current == held[0]}
         return held
 
     @rule(queue=QUEUES)
     def all_due(self, queue: str) -> None:
-        expected = self.model.due(queue, 10, leased=False)
+        expected = self.model.due(queue, "i", 10, leased=False)
         for store in self.stores:
-            taken = self.run(store.due(queue, limit=10, lease=0))
+            taken = self.run(store.due(queue, by="i", limit=10, lease=0))
             assert [payment.id for payment in taken] == expected
 
     @rule(state=st.none() | st.sampled_from(list(State)), route=st.none() | NAMES, limit=st.integers(1, 3))
@@ -187,17 +270,32 @@ class Stores(RuleBasedStateMachine):
             for key, record in records.items():
                 payment = self.run(store.find(key))
                 assert payment is not None
-                assert _seen(payment) == (
-                    record.state,
-                    record.attempts,
-                    record.claim.amount,
-                    record.claim.queue,
-                    record.leased,
-                    record.transaction,
-                    record.reason,
-                    record.history,
-                )
+                assert _seen(payment) == self._expected(record)
                 assert self.run(store.answer(key)) == record.answer
+
+    def _expected(self, record: Record) -> tuple[object, ...]:
+        return (
+            record.state,
+            record.attempts,
+            record.claim.amount,
+            record.claim.queue,
+            self.model.live(record),
+            record.transaction,
+            record.reason,
+            record.history,
+            record.moment,
+            record.client,
+            record.left or (not record.delivered and self.model.gone(record)),
+            record.delivered,
+            bool(record.settled),
+            record.redemptions,
+        )
+
+
+def _told(outcome: Claimed | Standing) -> Outcome:
+    if isinstance(outcome, Standing):
+        return outcome.why, outcome.payment.id
+    return outcome.attempt, outcome.in_flight, outcome.moment, outcome.beside
 
 
 async def _listed(store: Store, state: State | None, route: str | None, limit: int) -> list[str]:
@@ -220,6 +318,12 @@ def _seen(payment: Payment) -> tuple[object, ...]:
         payment.transaction,
         payment.reason,
         [state for state, _ in payment.history],
+        payment.moment,
+        payment.client,
+        payment.left,
+        payment.delivered_at is not None,
+        payment.settled_at is not None,
+        payment.redemptions,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 from kit.redis_server import RedisServer
-from kit.stores import claimed, make_claim, settle, step
+from kit.stores import HERE, claimed, make_claim, settle, step
 
 from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.payment import State
@@ -71,7 +71,7 @@ async def test_killed_and_started_again(server: RedisServer, store: Store) -> No
     await asyncio.gather(*(settle(store, claim, answer=b"a") for claim in claims))
     server.kill()
     for _ in range(3):
-        await in_time(store.reserve(make_claim(), lease=1, max_attempts=1))
+        await in_time(store.reserve(make_claim(), by=HERE.name, lease=1, max_attempts=1))
     await in_time(store.ping())
     server.start()
     await recovered(store)
@@ -227,7 +227,7 @@ async def test_evicted_records_do_not_break_what_named_them(opening: Open) -> No
             server.command("DEL", f"tollway:payment:{claim.id}")
         assert (await claimed(store, kept)).in_flight == 0
         assert [payment.id for payment in await store.in_flight("p")] == [kept.id]
-        assert await store.due("q", limit=9, lease=1) == []
+        assert await store.due("q", by=HERE.name, limit=9, lease=1) == []
         for state, route in ((None, None), (State.SETTLED, None), (None, "r")):
             listed, _ = await store.listing(state=state, route=route, limit=9, cursor=None)
             assert {payment.id for payment in listed} <= {kept.id}

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kit.stores import claimed, make_claim, settle, step
+from kit.stores import HERE, claimed, make_claim, settle, step
 
 from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.payment import State, payment_id
@@ -162,7 +162,9 @@ async def test_what_waited_too_long_does_not_happen_later(store: Store) -> None:
     slow = asyncio.create_task(worker.call(lambda db: time.sleep(1.1)))
     await asyncio.sleep(0.05)
     claim = make_claim()
-    await asyncio.gather(refused_in_time(store), in_vain(store.reserve(claim, lease=10, max_attempts=1)))
+    await asyncio.gather(
+        refused_in_time(store), in_vain(store.reserve(claim, by=HERE.name, lease=10, max_attempts=1))
+    )
     await in_vain(slow)
     await claimed(store, make_claim())
     assert await store.find(claim.id) is None
@@ -189,7 +191,7 @@ async def test_a_full_disk(store: Store) -> None:
 
 def bad_call(store: Store) -> Awaitable[object]:
     """A value SQLite cannot hold."""
-    return store.reserve(make_claim(), lease=10, max_attempts=2**70)
+    return store.due("q", by=HERE.name, limit=2**70, lease=1)
 
 
 async def test_one_bad_call_does_not_spoil_the_others(store: Store) -> None:
@@ -218,7 +220,10 @@ async def test_a_vanished_file_does_not_come_back_empty(store: Store, folder: Pa
 async def test_what_is_under_way_ends_before_closing(folder: Path) -> None:
     store = make(folder)
     await store.open()
-    waiting = [asyncio.create_task(store.reserve(make_claim(), lease=1, max_attempts=1)) for _ in range(20)]
+    waiting = [
+        asyncio.create_task(store.reserve(make_claim(), by=HERE.name, lease=1, max_attempts=1))
+        for _ in range(20)
+    ]
     await asyncio.sleep(0)
     await store.close()
     assert all([await task for task in waiting])

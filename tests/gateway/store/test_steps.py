@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from kit.stores import claimed, make_claim, step
+import pytest
+from kit.stores import HERE, claimed, make_claim, step
 
 from gateway.payment import Lease, Payment, State
 from gateway.store import Store
@@ -31,7 +32,7 @@ async def test_a_step_makes_everything_durable_at_once(store: Store, open_anothe
     assert [state for state, _ in payment.history] == [State.RESERVED, State.SERVED]
     assert payment.history[-1][1] == payment.updated_at >= payment.created_at
     assert await elsewhere.answer(claim.id) == b"bytes\x00"
-    assert [one.id for one in await elsewhere.due(claim.queue, limit=5, lease=1)] == [claim.id]
+    assert [one.id for one in await elsewhere.due(claim.queue, by=HERE.name, limit=5, lease=1)] == [claim.id]
 
 
 async def test_a_step_needs_the_fence_and_the_state(store: Store) -> None:
@@ -97,23 +98,25 @@ async def test_due_leases_in_the_order_joined(store: Store) -> None:
     first, second, third = [await claimed(store, make_claim(queue="q")) for _ in range(3)]
     for mine in (second, third, first):
         assert await store.advance(mine.lease, step(State.SERVED, queued=True))
-    taken = await store.due("q", limit=2, lease=10)
+    taken = await store.due("q", by=HERE.name, limit=2, lease=10)
     assert [payment.id for payment in taken] == [second.lease.payment_id, third.lease.payment_id]
     for payment, mine in zip(taken, (second, third), strict=True):
         assert payment.state is State.SETTLING and payment.leased
         assert payment.fence == mine.lease.fence + 1
         assert payment.history[-1][0] is State.SETTLING
         assert not await store.advance(mine.lease, step(State.SETTLED))
-    assert [payment.id for payment in await store.due("q", limit=9, lease=10)] == [first.lease.payment_id]
-    assert await store.due("q", limit=9, lease=10) == []
-    assert await store.due("other", limit=9, lease=10) == []
+    assert [payment.id for payment in await store.due("q", by=HERE.name, limit=9, lease=10)] == [
+        first.lease.payment_id
+    ]
+    assert await store.due("q", by=HERE.name, limit=9, lease=10) == []
+    assert await store.due("other", by=HERE.name, limit=9, lease=10) == []
 
 
 async def test_due_again_when_the_lease_lapses(store: Store) -> None:
     lease = await queued(store, "q")
-    (once,) = await store.due("q", limit=9, lease=0.05)
+    (once,) = await store.due("q", by=HERE.name, limit=9, lease=0.05)
     await asyncio.sleep(0.1)
-    (twice,) = await store.due("q", limit=9, lease=10)
+    (twice,) = await store.due("q", by=HERE.name, limit=9, lease=10)
     assert twice.fence == once.fence + 1 == lease.fence + 2
     assert twice.history == once.history
     assert not await store.advance(once.lease, step(State.SETTLED))
@@ -122,10 +125,10 @@ async def test_due_again_when_the_lease_lapses(store: Store) -> None:
 
 async def test_due_leaves_what_is_leased_or_not_to_settle(store: Store) -> None:
     leased = await queued(store, "q")
-    assert await store.due("q", limit=9, lease=10)
-    settled = await queued(store, "q")
-    assert await store.advance(settled, step(State.SETTLED, since=frozenset(State)))
-    assert await store.due("q", limit=9, lease=1) == [], leased
+    assert await store.due("q", by=HERE.name, limit=9, lease=10)
+    refused = await queued(store, "q")
+    assert await store.advance(refused, step(State.REFUSED, since=frozenset(State)))
+    assert await store.due("q", by=HERE.name, limit=9, lease=1) == [], leased
 
 
 async def test_a_served_payment_is_due_under_its_requests_own_lease(store: Store) -> None:
@@ -133,44 +136,56 @@ async def test_a_served_payment_is_due_under_its_requests_own_lease(store: Store
     mine = await queued(store, "q", keep_lease=True)
     waiting = await store.find(mine.payment_id)
     assert waiting is not None and waiting.state is State.SERVED and waiting.leased
-    (taken,) = await store.due("q", limit=9, lease=10)
+    (taken,) = await store.due("q", by=HERE.name, limit=9, lease=10)
     assert taken.state is State.SETTLING and not await store.renew([mine], lease=10)
 
 
 async def test_unknown_is_taken_up_again_and_stays_unknown(store: Store) -> None:
     await queued(store, "q")
-    (settling,) = await store.due("q", limit=9, lease=0.05)
+    (settling,) = await store.due("q", by=HERE.name, limit=9, lease=0.05)
     assert await store.advance(settling.lease, step(State.UNKNOWN, keep_lease=True))
-    assert await store.due("q", limit=9, lease=10) == []
+    assert await store.due("q", by=HERE.name, limit=9, lease=10) == []
     await asyncio.sleep(0.1)
-    (again,) = await store.due("q", limit=9, lease=10)
+    (again,) = await store.due("q", by=HERE.name, limit=9, lease=10)
     assert again.state is State.UNKNOWN and again.fence == settling.fence + 1
     assert await store.advance(again.lease, step(State.SETTLED, queued=False))
+
+
+@pytest.mark.parametrize("state", [State.SETTLED, State.SERVING])
+async def test_a_paid_answer_that_was_never_handed_out_is_taken_up(store: Store, state: State) -> None:
+    lease = await queued(store, "q", keep_lease=True)
+    assert await store.advance(lease, step(state, since=frozenset(State), keep_lease=True))
+    assert await store.due("q", by=HERE.name, limit=9, lease=10) == []
+    assert await store.advance(lease, step(state, since=frozenset(State)))
+    (taken,) = await store.due("q", by=HERE.name, limit=9, lease=10)
+    assert taken.state is state and taken.fence == lease.fence + 1
 
 
 async def test_an_entry_leaves_only_by_a_step(store: Store) -> None:
     lease = await queued(store, "q")
     assert await store.advance(lease, step(State.SETTLING, queued=None))
     assert await store.advance(lease, step(State.SETTLING, queued=True))
-    (payment,) = await store.due("q", limit=9, lease=0.01)
+    (payment,) = await store.due("q", by=HERE.name, limit=9, lease=0.01)
     await asyncio.sleep(0.03)
     assert await store.advance(payment.lease, step(State.SETTLING, queued=False))
-    assert await store.due("q", limit=9, lease=1) == []
+    assert await store.due("q", by=HERE.name, limit=9, lease=1) == []
     assert await store.advance(payment.lease, step(State.SETTLING, queued=True))
-    assert len(await store.due("q", limit=9, lease=1)) == 1
+    assert len(await store.due("q", by=HERE.name, limit=9, lease=1)) == 1
 
 
 async def test_joining_twice_keeps_the_place(store: Store) -> None:
     first = await queued(store, "q")
     second = await queued(store, "q")
     assert await store.advance(first, step(State.SETTLING, queued=True))
-    taken = await store.due("q", limit=9, lease=1)
+    taken = await store.due("q", by=HERE.name, limit=9, lease=1)
     assert [payment.id for payment in taken] == [first.payment_id, second.payment_id]
 
 
 async def test_two_workers_never_lease_the_same(open_another: OpenStore) -> None:
     stores = [await open_another(), await open_another()]
     await asyncio.gather(*(queued(stores[n % 2], "q") for n in range(120)))
-    batches = await asyncio.gather(*(stores[n % 2].due("q", limit=10, lease=10) for n in range(20)))
+    batches = await asyncio.gather(
+        *(stores[n % 2].due("q", by=HERE.name, limit=10, lease=10) for n in range(20))
+    )
     ids = [payment.id for batch in batches for payment in batch]
     assert len(ids) == len(set(ids)) == 120
