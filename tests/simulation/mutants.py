@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     _mutant(
         "`before` does not wait for the money",
-        (EXCHANGE, "Exchange._before", "payment.state is not State.SETTLED", "False"),
+        (EXCHANGE, "Exchange._before", "not self._redemption.possible(payment)", "False"),
         (REDEMPTION, "Redemption.hand_out", "if lease is None:", "lease = lease or payment.lease\n    if False:"),
     ),
     _mutant(
@@ -172,8 +172,12 @@ MUTANTS = (
     # Who may read
     _mutant(
         "an authorization alone fetches its answer",
-        (OUTCOMES, "_proves_itself", "return purchase.key == payment.idempotency_key", "return True"),
-        (OUTCOMES, "Outcomes._fetchable", "why is Why.SAME and not _proves_itself(purchase, payment)", "False"),
+        (
+            OUTCOMES,
+            "Outcomes._fetchable",
+            "why is Why.SAME and (purchase.key is None or purchase.key != payment.idempotency_key)",
+            "False",
+        ),
     ),
     _mutant(
         "the digest is not compared",
@@ -253,7 +257,7 @@ MUTANTS = (
     ),
     _mutant(
         "settled payments are kept for ever",
-        (SETTLEMENT, "Settler._step", "forget_at=keep_until * 1000 if final and not owed else None", "forget_at=None"),
+        (SETTLEMENT, "Settler._step", "forget_at=int(self._keep_until(concluded) * 1000) if final and not owed else None", "forget_at=None"),
     ),
     _mutant(
         "a transaction is recorded after it was sent",

@@ -121,7 +121,7 @@ def _answers(world: World) -> None:
     """M5: what was delivered is paid for, or is a loss that is counted. M2: one answer for a payment."""
     distinct: dict[str, set[bytes]] = defaultdict(set)
     for want in world.wants:
-        for body in want.answers:
+        for body in filter(world.upstream.served.__contains__, want.answers):
             distinct[world.upstream.served[body].payment].add(body)
     for payment, bodies in distinct.items():
         record = world.store.records.get(payment)

@@ -11,7 +11,7 @@ from typing import Any
 
 from facilitator.exact_evm import replay_key
 from facilitator.wire import Authorization
-from gateway.payment import Caps, Claimed, Moment, State, payment_id, request_digest
+from gateway.payment import TRANSITIONS, Caps, Claimed, Moment, State, payment_id, request_digest
 from simulation.chain import US, Chain
 from simulation.faults import Faults, Plan
 from simulation.loop import VirtualLoop
@@ -79,6 +79,15 @@ class WatchedStore(MemoryStore):
         if isinstance(outcome, Claimed):
             self.world.claimed(claim.id)
         return outcome
+
+    def advance(self, lease: Any, step: Any) -> bool:
+        """Only under the newest fence, and only as the table of transitions allows."""
+        record = self.records.get(lease.payment_id)
+        before = None if record is None else (record.fence, record.state)
+        taken = super().advance(lease, step)
+        if taken and before is not None:
+            self.world.advanced(lease, step.to, *before)
+        return taken
 
     def record_transaction(self, epoch: int, transaction: Any) -> bool:
         """No second transaction for a payment while the first may still be mined."""
@@ -223,6 +232,13 @@ class World:
         total = sum(each.claim.amount for each in trusted)
         if total > CAPS.total or own > CAPS.per_payer:
             self.violate("M8", f"at risk: {own} of one payer, {total} in all")
+
+    def advanced(self, lease: Any, to: State, fence: int, before: State) -> None:
+        """A step was taken (S2)."""
+        if lease.fence != fence:
+            self.violate("S2", f"{lease.payment_id[:10]} becomes {to} under fence {lease.fence}, not {fence}")
+        if to not in TRANSITIONS[before]:
+            self.violate("S2", f"{lease.payment_id[:10]} goes from {before} to {to}")
 
     def will_send(self, transaction: Any) -> None:
         """A transaction was recorded (M1): alone for its payment, unless the others can never be mined."""
