@@ -23,6 +23,7 @@ class Deliveries:
         self._delivered: set[str] = set()
         self._left: set[str] = set()
         self._urgent = asyncio.Event()
+        self._flushing = asyncio.Lock()
 
     def delivered(self, payment_id: str) -> None:
         """The client's kernel has the whole answer."""
@@ -52,16 +53,17 @@ class Deliveries:
 
     async def flush(self) -> None:
         """Record what was collected; StoreUnavailable keeps it for the next time."""
-        delivered, left = self._delivered, self._left
-        if not delivered and not left:
-            return
-        self._delivered, self._left = set(), set()
-        try:
-            await self._store.mark(delivered=sorted(delivered), left=sorted(left))
-        except StoreUnavailable:
-            self._delivered |= delivered
-            self._left |= left - self._delivered
-            raise
+        async with self._flushing:
+            delivered, left = self._delivered, self._left
+            if not delivered and not left:
+                return
+            self._delivered, self._left = set(), set()
+            try:
+                await self._store.mark(delivered=sorted(delivered), left=sorted(left))
+            except StoreUnavailable:
+                self._delivered |= delivered
+                self._left |= left - self._delivered
+                raise
 
     async def run(self) -> None:
         """Record for ever."""

@@ -179,8 +179,6 @@ class Exchange:
             if not worked:
                 await self._store.drop(kept.lease)
         reach("K2")
-        if not await self._leases.confirm(kept):
-            raise in_progress()
         if claimed.moment is Moment.BEFORE:
             return await self._before(purchase, kept)
         if claimed.moment is Moment.DEFERRED:
@@ -205,9 +203,14 @@ class Exchange:
         return await self._respond(purchase, await self._settled(purchase, kept), fetched)
 
     async def _announce(self, purchase: Purchase, kept: Kept) -> None:
-        """Where a lost answer is to be paid for, that the upstream may have worked must be on record."""
+        """Where a lost answer is to be paid for, that the upstream may have worked must be on record.
+
+        The last look at the lease before the upstream works: no fence guards that, and we may have slept.
+        """
         if purchase.route.settle_lost:
             await self._take(kept, steps.about_to_forward())
+        if not await self._leases.confirm(kept):
+            raise in_progress()
 
     async def _settled(self, purchase: Purchase, kept: Kept) -> Payment | None:
         payment = await self._settler.wait(

@@ -100,7 +100,9 @@ class Redemption:
         lease = await self._store.redeem(payment.id, by=by, lease=LEASE, most=MOST)
         if lease is None:
             return await self._not_now(purchase, payment)
-        with self._leases.kept(lease, taken_at):
+        with self._leases.kept(lease, taken_at) as kept:
+            if not await self._leases.confirm(kept):
+                raise in_progress()
             return await self._serve(purchase, payment, lease, again)
 
     async def _not_now(self, purchase: Purchase, payment: Payment) -> Answer:

@@ -130,7 +130,8 @@ class Store(Protocol):
         """
 
     async def redeem(self, payment_id: str, *, by: str, lease: float, most: int) -> Lease | None:
-        """Lease what is paid for, to serve it: ``serving``, fence + 1.
+        """Lease what is paid for, to serve it: ``serving``, fence + 1, in ``payment.queue`` until a step
+        ends it: there it is found when its holder dies.
 
         Only in ``payment.REDEEMABLE``, or ``serving`` without a live lease, and with fewer than
         ``most`` redemptions; a lease of who settled it does not stand in the way.

@@ -18,7 +18,7 @@ from gateway.store.record import (
     void_at,
 )
 from gateway.store.sqlite_purge import forget, release
-from gateway.store.sqlite_rows import FORGOTTEN, LIVE, clock
+from gateway.store.sqlite_rows import FORGOTTEN, LIVE, NEXT_IN_QUEUE, clock
 from gateway.store.sqlite_standing import in_the_way
 
 RESERVE = """
@@ -39,7 +39,8 @@ RETURNING seq, fence, attempts, created_at
 REDEEM = f"""
 UPDATE payment SET
     history = history || CASE WHEN state = 'serving' THEN '' ELSE :mark END,
-    state = 'serving', fence = fence + 1, updated_at = :now, leased_until = :until, holder = :by
+    state = 'serving', fence = fence + 1, updated_at = :now, leased_until = :until, holder = :by,
+    queued = queue, queue_seq = coalesce(queue_seq, {NEXT_IN_QUEUE})
 WHERE id = :id AND redemptions < :most AND NOT {FORGOTTEN}
     AND (instr('{state_set(REDEEMABLE)}', ',' || state || ',') OR (state = 'serving' AND NOT {LIVE}))
 RETURNING fence

@@ -15,8 +15,8 @@ WHERE state = 'reserved' AND queued IS NULL AND leased_until <= :before AND upda
 """
 
 RELEASE = """
-UPDATE payment SET state = 'released', updated_at = :now, leased_until = 0, in_flight = 0, exposed = 0,
-    history = history || :mark, forget_at = coalesce(:forget_at, min(void_at, :now + :kept))
+UPDATE payment SET state = 'released', fence = fence + 1, updated_at = :now, leased_until = 0, in_flight = 0,
+    exposed = 0, history = history || :mark, forget_at = coalesce(:forget_at, min(void_at, :now + :kept))
 WHERE seq = :seq
 """
 
@@ -56,7 +56,10 @@ def _release_abandoned(db: sqlite3.Connection, now: int, limits: Limits) -> int:
 
 
 def release(db: sqlite3.Connection, seq: int, now: int, limits: Limits, forget_at: int | None = None) -> None:
-    """Back to ``released``, for as long as said, else until it is void or nobody will come back for it."""
+    """Back to ``released``, for as long as said, else until it is void or nobody will come back for it.
+
+    Who had claimed it may only sleep: its fence is gone, too.
+    """
     values = {
         "seq": seq,
         "now": now,

@@ -13,6 +13,9 @@ from gateway.payment import Payment, State
 from gateway.store.record import LISTING_SCAN, SILENT_MS, Row, label
 
 ALIVE = "EXISTS (SELECT 1 FROM instance WHERE name = holder)"
+NEXT_IN_QUEUE = "(SELECT coalesce(max(o.queue_seq), 0) + 1 FROM payment o WHERE o.queued = payment.queue)"
+"""The last place in the payment's queue."""
+
 LIVE = f"(leased_until > :now AND {ALIVE})"
 """Somebody holds the payment."""
 

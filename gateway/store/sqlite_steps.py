@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gateway.payment import READY, TAKEN_UP_AGAIN, TO_SETTLE, Lease, Payment, State
 from gateway.store import Step, sqlite_answers, sqlite_exposure
 from gateway.store.record import Limits, Row, forget_at, history_mark, label, plain, state_set
-from gateway.store.sqlite_rows import COLUMNS, FORGOTTEN, LIVE, clock
+from gateway.store.sqlite_rows import COLUMNS, FORGOTTEN, LIVE, NEXT_IN_QUEUE, clock
 
 ADVANCE = f"""
 UPDATE payment SET
@@ -20,8 +20,8 @@ UPDATE payment SET
     tx = coalesce(:tx, tx), reason = coalesce(:reason, reason),
     leased_until = CASE WHEN :keep_lease THEN leased_until ELSE 0 END,
     queued = CASE WHEN :queued IS NULL THEN queued WHEN :queued THEN coalesce(queued, queue) END,
-    queue_seq = CASE WHEN :queued IS NULL THEN queue_seq WHEN :queued THEN coalesce(queue_seq,
-        (SELECT coalesce(max(o.queue_seq), 0) + 1 FROM payment o WHERE o.queued = payment.queue)) END
+    queue_seq = CASE WHEN :queued IS NULL THEN queue_seq
+        WHEN :queued THEN coalesce(queue_seq, {NEXT_IN_QUEUE}) END
 WHERE id = :id AND fence = :fence AND instr(:since, ',' || state || ',') AND NOT {FORGOTTEN}
 RETURNING seq, delivered_at
 """

@@ -24,7 +24,7 @@ ROWS = [{"route": "GET /x", "rails": "x402", "price": "$0.01", "upstream": "api"
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """Empty."""
-    opened = SqliteStore(tmp_path, Limits(1000, 1 << 20, 1 << 20))
+    opened = SqliteStore(tmp_path, Limits(1000, 1000, 1000, 1 << 20, 1 << 20))
     await opened.open()
     yield opened
     await opened.close()

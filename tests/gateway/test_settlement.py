@@ -13,8 +13,11 @@ from kit.stores import claimed, make_claim, step
 from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
 from gateway.leases import Leases
 from gateway.observe import Metrics
-from gateway.payment import Claim, Lease, Payment, State
+from gateway.outcomes import THIRD_PARTY
+from gateway.payment import Caps, Claim, Lease, Moment, Payment, State
+from gateway.presence import Presence
 from gateway.settlement import Settler, StoreJournal
+from gateway.steps import handed_out, settle_first
 from gateway.store import Step, Store
 from gateway.store.connect import open_store
 
@@ -48,13 +51,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await opened.close()
 
 
-def settler(store: Store, rail: ScriptedRail, owner: str = "me") -> Settler:
+def settler(store: Store, rail: ScriptedRail, owner: str = "me", *, exclusive: bool = True) -> Settler:
     made = Settler(
         store,
         Leases(store),
         [rail],  # type: ignore[list-item]
-        owner=owner,
+        presence=Presence(store, owner, owner, 0),
         replay_window=60.0,
+        exclusive=exclusive,
         metrics=Metrics("test"),
     )
     made.start()
@@ -173,3 +177,73 @@ async def test_a_tombstone_outlives_the_authorization(store: Store, monkeypatch:
         kept_until = steps[-1].forget_at
         assert kept_until is not None and kept_until >= max(expires_at, time.time() + 59) * 1000
         await running.stop(1.0)
+
+
+# Paid beforehand, or by somebody else
+
+
+async def paid_first(store: Store, **changes: object) -> Claim:
+    """A payment of a ``before`` route whose process died when it was to be handed out."""
+    claim = make_claim(queue=QUEUE, moment=Moment.BEFORE, **changes)
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, settle_first())
+    return claim
+
+
+async def test_a_payment_made_first_stays_queued_until_it_is_handed_out(store: Store) -> None:
+    running = settler(store, ScriptedRail(Settled("0xabc")))
+    claim = await paid_first(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and payment.state is State.SETTLED
+    lease = await store.redeem(claim.id, by="me", lease=10.0, most=3)
+    assert lease is not None
+    assert await store.advance(lease, handed_out(b"goods", time.time() + 60, again=False))
+    assert await store.due(QUEUE, by="me", limit=9, lease=1.0) == []
+    await running.stop(1.0)
+
+
+async def test_what_nobody_hands_out_is_owed_back(store: Store) -> None:
+    first = settler(store, ScriptedRail(Settled("0xabc")), "first")
+    claim = await paid_first(store)
+    assert await first.wait(claim.id, QUEUE, 5.0)
+    await first.stop(1.0)
+    for each in await store.instances():
+        await store.bury(each.name)
+
+    second = settler(store, ScriptedRail(Unknown()), "second")
+    payment = await second.wait(claim.id, QUEUE, 5.0)
+    while payment is None or payment.state is State.SETTLED:
+        payment = await second.wait(claim.id, QUEUE, 0.05)
+
+    assert (payment.state, payment.reason) == (State.REFUND_DUE, "not_handed_out")
+    assert payment.transaction == "0xabc"
+    await second.stop(1.0)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+async def test_a_third_partys_transaction_counts_only_where_no_other_store_may_serve_for_it(
+    exclusive: bool, store: Store
+) -> None:
+    rail = ScriptedRail(Settled("0xabc", recognised=True))
+    running = settler(store, rail, exclusive=exclusive)
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and payment.transaction == "0xabc"
+    assert payment.state is (State.SETTLED if exclusive else State.REFUND_DUE)
+    found = await store.find(claim.id)
+    assert found is not None and found.state is payment.state
+    assert (found.reason == THIRD_PARTY) is not exclusive
+    await running.stop(1.0)
+
+
+async def test_a_deferred_answer_that_is_never_paid_is_a_loss(store: Store) -> None:
+    running = settler(store, ScriptedRail(Refused("insufficient_funds")))
+    caps = Caps(per_payer=100, total=100)
+    claim = make_claim(queue=QUEUE, moment=Moment.DEFERRED, exposure=10)
+    mine = await claimed(store, claim, caps=caps)
+    assert await store.advance(mine.lease, step(State.SERVED, queued=True))
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    assert payment is not None and payment.state is State.REFUSED
+    again = await claimed(store, make_claim(moment=Moment.DEFERRED, exposure=10), caps=caps)
+    assert again.moment is Moment.AFTER, "who owes gets no trust"
+    await running.stop(1.0)

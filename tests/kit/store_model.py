@@ -197,6 +197,7 @@ class Model:
             return False
         if record.attempts > 1:
             record.enter(State.RELEASED)
+            record.fence = self._next_fence()
             record.leased = record.in_flight = False
             record.exposed = 0
             self._file_answer(record)
@@ -219,9 +220,8 @@ class Model:
         record.reason = record.reason if step.reason is None else step.reason
         record.redemptions += step.redeemed
         self._count(record, step)
-        if step.queued and record.queued is None:
-            record.queued = record.claim.queue
-            self.queue.append(payment_id)
+        if step.queued:
+            self._join_queue(record)
         elif step.queued is False and record.queued is not None:
             record.queued = None
             self.queue.remove(payment_id)
@@ -230,6 +230,11 @@ class Model:
             record.answer = step.answer
         self._file_answer(record)
         return True
+
+    def _join_queue(self, record: Record) -> None:
+        if record.queued is None:
+            record.queued = record.claim.queue
+            self.queue.append(record.claim.id)
 
     def _count(self, record: Record, step: Step) -> None:
         if step.lost and record.exposed:
@@ -262,6 +267,7 @@ class Model:
         record.enter(State.SERVING)
         record.leased, record.holder = leased, by
         record.fence = self._next_fence()
+        self._join_queue(record)
         return record.fence
 
     def renew(self, payment_id: str, fence: int) -> bool:

@@ -8,13 +8,6 @@ local function given(at)
 end
 local tx, reason, answer = given(12), given(14), given(16)
 
-local function join_queue(payment)
-  if not payment.queued then
-    payment.queued = payment.queue
-    redis.call('ZADD', key('queue', payment.queue), MICROS, id)
-  end
-end
-
 local function count(payment)
   count_in_purse(id, payment, in_flight)
   if lost then
@@ -49,7 +42,7 @@ if not keep_lease then
   payment.leased_until = 0
 end
 if queued == '1' then
-  join_queue(payment)
+  join_queue(id, payment)
 elseif queued == '0' then
   leave_queue(id, payment)
 end

@@ -10,5 +10,6 @@ transit(id, payment, 'serving')
 payment.updated_at = NOW
 payment.fence = payment.fence + 1
 payment.leased_until, payment.holder = NOW + lease, by
+join_queue(id, payment)
 put(id, payment)
 return payment.fence

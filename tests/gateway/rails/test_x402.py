@@ -85,6 +85,7 @@ def rail(facilitator: RecordingFacilitator) -> X402Rail:
         facilitator,  # type: ignore[arg-type]
         versions=frozenset({1, 2}),
         settle_within={"eip155:84532": 30.0},
+        worth=lambda terms: terms.amount,
     )
 
 
@@ -157,6 +158,7 @@ def test_garbage_is_the_clients_fault(text: str) -> None:
         RecordingFacilitator(),  # type: ignore[arg-type]
         versions=frozenset({1, 2}),
         settle_within={"eip155:84532": 30.0},
+        worth=lambda terms: terms.amount,
     )
     with pytest.raises(MalformedCredential):
         rail.read("PAYMENT-SIGNATURE", text, [QUOTE])
@@ -238,5 +240,6 @@ def test_a_v1_only_rail_sends_no_v2_header(facilitator: RecordingFacilitator) ->
         facilitator,  # type: ignore[arg-type]
         versions=frozenset({1}),
         settle_within={"eip155:84532": 30.0},
+        worth=lambda terms: terms.amount,
     )
     assert rail.headers == ("X-PAYMENT",) and not rail.challenge(QUOTE, "payment_required").fields

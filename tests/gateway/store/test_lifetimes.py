@@ -26,6 +26,7 @@ async def test_an_abandoned_claim_is_released_for_a_while(store: Store, clock: C
     payment = await store.find(claim.id)
     assert payment is not None and not payment.leased and payment.history[-1][0] is State.RELEASED
     assert not await store.advance(mine.lease, step(State.SERVED))
+    assert await store.renew([mine.lease], lease=10) == frozenset()
     clock.records(RELEASED - 3)
     assert await store.find(claim.id) is not None
     clock.records(3)

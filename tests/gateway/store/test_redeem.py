@@ -54,6 +54,20 @@ async def test_nothing_else_is_redeemed(store: Store, state: State) -> None:
     assert (await found(store, claim)).state is state
 
 
+async def test_what_is_served_is_in_the_queue_until_a_step_ends_it(store: Store) -> None:
+    claim = make_claim()
+    await settle(store, claim)
+    lease = await redeem(store, claim.id)
+    assert lease is not None and await store.due(claim.queue, by=HERE.name, limit=9, lease=10) == []
+    await store.bury(THERE.name)
+    (payment,) = await store.due(claim.queue, by=HERE.name, limit=9, lease=10)
+    assert (payment.id, payment.state) == (claim.id, State.SERVING)
+    assert not await store.advance(lease, step(State.SETTLED))
+    assert await store.advance(payment.lease, step(State.SETTLED, in_flight=False, queued=False))
+    await store.bury(HERE.name)
+    assert await store.due(claim.queue, by=THERE.name, limit=9, lease=10) == []
+
+
 async def test_the_lease_of_who_settled_it_does_not_stand_in_the_way(store: Store) -> None:
     claim = make_claim()
     mine = await settle(store, claim, keep_lease=True)

@@ -23,8 +23,10 @@ local function forget(id, payment)
 end
 
 -- Back to released, for as long as said, else until it is void or nobody will come back for it.
+-- Who had claimed it may only sleep: its fence is gone, too.
 local function release(id, payment, forget_at, kept)
   transit(id, payment, 'released')
+  payment.fence = payment.fence + 1
   payment.leased_until = 0
   payment.forget_at = forget_at or math.min(payment.void_at, NOW + kept)
   count_in_purse(id, payment, false)

@@ -73,6 +73,13 @@ local function transit(id, payment, state)
   enter(id, payment, state)
 end
 
+local function join_queue(id, payment)
+  if not payment.queued then
+    payment.queued = payment.queue
+    redis.call('ZADD', key('queue', payment.queue), MICROS, id)
+  end
+end
+
 local function leave_queue(id, payment)
   if payment.queued then
     redis.call('ZREM', key('queue', payment.queued), id)
