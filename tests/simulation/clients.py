@@ -167,7 +167,8 @@ async def bystander(world: World, gateways: Sequence[Any]) -> None:
     tried: set[str] = set()
     for _ in range(6):
         await asyncio.sleep(0.1 + world.rng.random() * 6)
-        seen = [each for each in world.signed.values() if each.data in world.chain.sent]
+        seen = [world.signed[each.payment_id] for each in world.store.journal]
+        seen = [each for each in seen if each.data in world.chain.sent]
         for signed in seen:
             if signed.payment in tried and world.rng.random() < 0.5:
                 continue

@@ -270,7 +270,8 @@ class MemoryStore:
 
     def _release(self, record: Record) -> None:
         self._enter(record, State.RELEASED)
-        record.leased_until, record.in_flight = 0.0, False
+        self._fence += 1
+        record.fence, record.leased_until, record.in_flight = self._fence, 0.0, False
         until = min(record.claim.expires_at, self._clock() + self._released)
         record.forget_at = record.forget_at or int(until * 1000)
 
@@ -341,6 +342,7 @@ class MemoryStore:
         if record.state not in REDEEMABLE and not abandoned:
             return None
         self._enter(record, State.SERVING)
+        self._queue(record, True)
         self._lease(record, by, lease)
         return Lease(payment_id, record.fence)
 
