@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
-from simulation.loop import Domain, VirtualLoop
+from simulation.loop import Domain, VirtualLoop, turn
 
 KINDS = {
     "kill": 5,
@@ -132,7 +132,7 @@ class Wire:
         if fault is None:
             await self._delay()
             result = effect()
-            await asyncio.sleep(0)
+            await turn()
             return result
         faults.injected[f"{self._name}:{fault}"] += 1
         faults.say(self._process.name, f"FAULT {fault} at {self._name}.{what}")
@@ -149,7 +149,10 @@ class Wire:
             now = self._faults.loop.time()
             self._free_at = max(self._free_at, now + seconds)
             seconds = self._free_at - now
-        await asyncio.sleep(seconds)
+        if seconds:
+            await asyncio.sleep(seconds)
+        else:
+            await turn()
 
     async def _faulty(self, fault: str, effect: Callable[[], Any]) -> Any:
         rng, process = self._faults.rng, self._process

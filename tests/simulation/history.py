@@ -186,8 +186,9 @@ class Story:
         which = rng.choice(signed)
         payer = wallet(which.payer).address
         if what == "front run":
-            if which.data in world.chain.sent or rng.random() < 0.3:
-                world.chain.front_run(which.data, THIRD)
+            if which.data not in world.chain.sent:
+                world.hostile.add(which.payer)  # nobody else has it
+            world.chain.front_run(which.data, THIRD)
         elif what == "cancel":
             world.hostile.add(which.payer)
             world.chain.cancel(payer, which.nonce)

@@ -68,7 +68,7 @@ def _here(process: str) -> bool:
 RUNNING: set[str] = set()
 """The gateway processes of this history that have not ended, by their domains' names."""
 
-SLOWER = 0.5
+SLOWER = 1.0
 """Seconds between looks at the queue and batches of marks: fewer than in earnest, for looking in vain
 costs real time; what is looked for may wait longer here."""
 
@@ -96,6 +96,7 @@ def virtual() -> Iterator[None]:
     put(gateway.presence, "gone", _gone)
     put(gateway.presence, "here", _here)
     put(gateway.settlement, "POLL", SLOWER)
+    put(gateway.settlement, "PAUSE", SLOWER)
     put(gateway.deliveries, "BATCH", SLOWER)
     put(gateway.watch, "INTERVAL", 2 * SLOWER)
     try:
