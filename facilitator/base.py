@@ -33,7 +33,7 @@ class Settled:
 
     transaction: str
     recognised: bool = False
-    """The transaction is not ours: somebody else sent the authorization after our claim."""
+    """True when somebody else's transaction moved it, after our claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ class VerificationUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A signed settlement transaction: recorded before it is sent, re-sent only as these bytes."""
+    """A signed settlement transaction: recorded before it is sent, re-sent only as these bytes.
+
+    A fee bump is a record of its own: the same payment, sender and nonce, another hash.
+    """
 
     sender: str
     """CAIP-2 chain and lower-case address: ``eip155:84532:0xabc...``"""
@@ -73,7 +76,7 @@ class Journal(Protocol):
         """The transaction is mined and judged: it needs no more care."""
 
     async def open(self, sender: str) -> list[Outgoing]:
-        """Recorded and not closed, lowest nonce first."""
+        """Recorded and not closed, lowest nonce first, a fee bump behind what it replaces."""
 
     async def of(self, payment_id: str) -> list[Outgoing]:
         """Every transaction recorded for a payment, in order."""
@@ -88,6 +91,8 @@ class Due:
     requirements: PaymentRequirements
     claimed_at: int
     """Unix milliseconds of the store's claim: an authorization used before it was not used for us."""
+    sender: str
+    """The payment's queue, as ``Outgoing.sender``: the key that is to settle it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ class Facilitator(Protocol):
         """Every sender settlements go out from, as ``Outgoing.sender`` names them."""
 
     def sender_for(self, network: str, payment_id: str) -> str:
-        """The one of them that settles this payment on a CAIP-2 network."""
+        """The one of them that is to settle a new payment on a CAIP-2 network: its ``Due.sender``."""
 
     async def resume(self, sender: str, journal: Journal) -> None:
         """Send a sender's open transactions again; whenever its lease was won.

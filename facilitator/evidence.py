@@ -12,7 +12,8 @@ from typing import Any
 
 from facilitator import token_abi
 from facilitator.base import Due, Refused, Settled, Settlement, Unknown
-from facilitator.chain import ChainClient, receipt_of
+from facilitator.chain import ChainClient, Receipt, receipt_of
+from facilitator.receipts import about
 from facilitator.rpc import RpcError, RpcUnavailable, quantity
 from facilitator.wire import Authorization
 
@@ -36,7 +37,7 @@ class Use:
 class Mined:
     """A transaction that has its confirmations."""
 
-    receipt: dict[str, Any]
+    receipt: Receipt
     time: int
     """Unix seconds of its block."""
 
@@ -52,27 +53,42 @@ async def judge_used(
     """What a used nonce means for this payment; RpcUnavailable when the chain cannot be asked.
 
     Settled when the transaction that used it moved the money to us and is ``recorded`` for this
-    payment, or was mined after the claim and not sent by one of ``our_keys`` (lower-case; such a
-    transaction belongs to another store). Refused when it did not. Unknown without evidence.
+    payment, or (``recognised``) was mined after the claim and not sent by one of ``our_keys``
+    (lower-case; such a transaction belongs to another store). Refused when it did not. Unknown
+    without evidence.
     """
     authorization, asset = due.payload.authorization, due.requirements.asset
     use = await find_use(client, asset, authorization)
     if use is None:
         return Unknown()
-    if use.cancelled:
-        return Refused(NOT_OURS, "cancelled by the payer")
     mined = await find_mined(client, use.transaction)
-    if mined is None:
+    if use.cancelled:
+        return Unknown() if mined is None else Refused(NOT_OURS, "cancelled by the payer")
+    if mined is None or not token_abi.shows_use(mined.receipt, asset, authorization):
         return Unknown(use.transaction)
     if not token_abi.proves_transfer(mined.receipt, asset, authorization):
         return Refused(NOT_OURS, "used, but not for this transfer")
-    if use.transaction in recorded or _for_this_claim(mined, due, our_keys):
+    if use.transaction in recorded:
         return Settled(use.transaction)
+    if _for_this_claim(mined, due, our_keys):
+        return Settled(use.transaction, recognised=True)
     return Refused(NOT_OURS, "used before it was presented here")
 
 
 def _for_this_claim(mined: Mined, due: Due, our_keys: Collection[str]) -> bool:
     return mined.sender not in our_keys and due.claimed_at // 1000 <= mined.time
+
+
+async def find_paid(client: ChainClient, asset: str, authorization: Authorization) -> str | None:
+    """The transaction that used an authorization to move its money; None where none did, or none is
+    found within the range searched. RpcUnavailable when the chain cannot be asked."""
+    use = await find_use(client, asset, authorization)
+    if use is None or use.cancelled:
+        return None
+    mined = await find_mined(client, use.transaction)
+    if mined is None or not token_abi.proves_transfer(mined.receipt, asset, authorization):
+        return None
+    return use.transaction
 
 
 async def find_use(client: ChainClient, asset: str, authorization: Authorization) -> Use | None:
@@ -94,12 +110,15 @@ async def find_use(client: ChainClient, asset: str, authorization: Authorization
 
 
 async def find_mined(client: ChainClient, transaction: str) -> Mined | None:
-    """A transaction's receipt and the time of its block; None until its confirmations are there."""
+    """A transaction's receipt and the time of its block; None until its confirmations are there, and
+    while its block is not the one the chain has at that height."""
     receipt, head = await client.rpc.batch([receipt_of(transaction), ("eth_blockNumber", ())])
-    if not isinstance(receipt, dict) or not client.confirmed(receipt, quantity(head)):
+    if not about(transaction, receipt) or not client.confirmed(receipt, quantity(head)):
         return None
-    block = await client.rpc.call("eth_getBlockByHash", receipt.get("blockHash"), False)
-    return Mined(receipt, quantity(block.get("timestamp"))) if isinstance(block, dict) else None
+    block = await client.rpc.call("eth_getBlockByNumber", receipt.get("blockNumber"), False)
+    if not isinstance(block, dict) or block.get("hash") != receipt.get("blockHash"):
+        return None
+    return Mined(receipt, quantity(block.get("timestamp")))
 
 
 def _narrower(window: int, answer: Any) -> int:

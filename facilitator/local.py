@@ -14,7 +14,9 @@ from coincurve import PrivateKey
 from facilitator import token_abi
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
 from facilitator.chain import Chain, ChainClient, Snapshot
+from facilitator.evidence import find_paid
 from facilitator.exact_evm import address_of, check_time, verify_signature
+from facilitator.fuel import Look
 from facilitator.rpc import Rpc
 from facilitator.settling import Desk
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
@@ -50,11 +52,23 @@ class LocalFacilitator:
 
     def senders(self) -> list[str]:
         """Every (chain, key) this facilitator settles with, as ``Outgoing.sender`` names it."""
-        return [sender for desk in self._desks.values() for sender in desk.lanes]
+        return [sender for desk in self._desks.values() for sender in desk.senders]
 
     def sender_for(self, network: str, payment_id: str) -> str:
-        """Which of them settles a payment: always the same one while the keys stay the same."""
-        return self._desks[network].lane_for(payment_id).sender
+        """Which of them is to settle a new payment: one with enough gas, the same one while those stay."""
+        return self._desks[network].sender_for(payment_id)
+
+    async def look(self, network: str) -> Look:
+        """Whether a chain answers and what its keys have for gas; call it now and then."""
+        return await self._desks[network].fuel.look()
+
+    def fuel(self, network: str) -> dict[str, int]:
+        """How many settlements each sender can pay for at the fees of the last look; empty before one."""
+        return self._desks[network].fuel.left()
+
+    def fueled(self, network: str) -> bool:
+        """Whether any key has gas for new work (``fuel.RESERVE`` settlements); True before a look."""
+        return self._desks[network].fuel.fueled()
 
     async def verify(
         self,
@@ -92,10 +106,22 @@ class LocalFacilitator:
     async def resume(self, sender: str, journal: Journal) -> None:
         """Send a key's recorded, open transactions again: at start and whenever its lease was won.
 
-        RpcUnavailable when the chain does not take them; the next settlement tries again by itself.
+        The key itself need not be configured any more. RpcUnavailable when the chain does not take
+        them; the next settlement tries again by itself.
         """
         desk = self._desks[sender.rpartition(":")[0]]
-        await desk.lanes[sender].resume(await desk.signer(), journal)
+        await desk.lane(sender).resume(await desk.signer(), journal)
+
+    async def find_paid(self, requirements: PaymentRequirements, payload: PaymentPayload) -> str | None:
+        """The transaction that used an authorization to pay us, whoever sent it.
+
+        None where the authorization is unused, was used otherwise, is not for these terms, or the log
+        lies further back than is searched. VerificationUnavailable when the chain cannot be asked.
+        """
+        if isinstance(verify_signature(payload, requirements), Refused):
+            return None
+        client = self._desks[requirements.network].client
+        return await find_paid(client, requirements.asset, payload.authorization)
 
     async def close(self) -> None:
         """Stop asking for receipts."""

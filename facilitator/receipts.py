@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
-from facilitator.chain import ChainClient, receipt_of
+from facilitator.chain import ChainClient, Receipt, receipt_of
 from facilitator.rpc import RpcUnavailable, quantity
 
 _PAUSE = 0.25
@@ -14,9 +15,6 @@ _PAUSE = 0.25
 
 _EARLY = (0.0, 0.03)
 """Seconds before a newcomer's own looks: a chain that mines at once should not cost a round."""
-
-Receipt = dict[str, Any]
-"""A transaction receipt as JSON-RPC gives it."""
 
 
 class Receipts:
@@ -27,22 +25,26 @@ class Receipts:
         self._waiting: dict[str, list[asyncio.Future[Receipt]]] = {}
         self._rounds: asyncio.Task[None] | None = None
 
-    async def wait(self, transaction: str, within: float) -> Receipt | None:
-        """The receipt once it has its confirmations, or None after ``within`` seconds.
+    async def wait(self, transactions: Sequence[str], within: float, *, early: bool = True) -> Receipt | None:
+        """The receipt of the first of ``transactions`` to have its confirmations on the chain as it
+        now is, or None after ``within`` seconds.
 
-        While the chain cannot be asked, waiting goes on.
+        While the chain cannot be asked, waiting goes on. ``early``: look at once, for who waits anew.
         """
         answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(transaction, []).append(answered)
+        for transaction in transactions:
+            self._waiting.setdefault(transaction, []).append(answered)
         try:
             async with asyncio.timeout(max(within, 0)):
-                await self._look_early(transaction, answered)
+                if early:
+                    await self._look_early(transactions, answered)
                 self._keep_looking()
                 return await answered
         except TimeoutError:
             return None
         finally:
-            self._leave(transaction, answered)
+            for transaction in transactions:
+                self._leave(transaction, answered)
 
     async def close(self) -> None:
         """Stop asking; whoever still waits runs into its own deadline."""
@@ -51,11 +53,11 @@ class Receipts:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._rounds
 
-    async def _look_early(self, transaction: str, answered: asyncio.Future[Receipt]) -> None:
+    async def _look_early(self, transactions: Sequence[str], answered: asyncio.Future[Receipt]) -> None:
         for pause in _EARLY:
             if not answered.done():
                 await asyncio.sleep(pause)
-                await self._look([transaction])
+                await self._look(transactions)
 
     def _leave(self, transaction: str, answered: asyncio.Future[Receipt]) -> None:
         waiting = self._waiting[transaction]
@@ -72,13 +74,20 @@ class Receipts:
             await asyncio.sleep(_PAUSE)
             await self._look(list(self._waiting))
 
-    async def _look(self, transactions: list[str]) -> None:
+    async def _look(self, transactions: Sequence[str]) -> None:
         calls = [("eth_blockNumber", ()), *map(receipt_of, transactions)]
         try:
-            head, *receipts = await self._client.rpc.batch(calls)
-            for transaction, receipt in zip(transactions, receipts, strict=True):
-                if isinstance(receipt, dict) and self._client.confirmed(receipt, quantity(head)):
-                    self._answer(transaction, receipt)
+            head, *answers = await self._client.rpc.batch(calls)
+            receipts = [
+                answer
+                for transaction, answer in zip(transactions, answers, strict=True)
+                if about(transaction, answer) and self._client.confirmed(answer, quantity(head))
+            ]
+            if not receipts:
+                return
+            for receipt, there in zip(receipts, await self._client.canonical(receipts), strict=True):
+                if there:
+                    self._answer(receipt["transactionHash"].lower(), receipt)
         except RpcUnavailable:
             return
 
@@ -86,3 +95,8 @@ class Receipts:
         for answered in self._waiting.get(transaction, ()):
             if not answered.done():
                 answered.set_result(receipt)
+
+
+def about(transaction: str, answer: Any) -> bool:
+    """Whether an answer is a receipt, and of this very transaction."""
+    return isinstance(answer, dict) and str(answer.get("transactionHash")).lower() == transaction

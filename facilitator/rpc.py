@@ -7,7 +7,7 @@ are the same transaction however often they arrive), so transport errors fail ov
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,24 +75,44 @@ class Rpc:
         self._chain_id = chain_id
         self._timeout = ClientTimeout(total=timeout)
 
+    def apart(self) -> list[Rpc]:
+        """A client of its own for each endpoint, to hear what each of them says."""
+        return [self._only(endpoint) for endpoint in self._endpoints]
+
+    @property
+    def resting(self) -> bool:
+        """Whether every endpoint failed a moment ago."""
+        return all(_rests(endpoint) for endpoint in self._endpoints)
+
     async def call(self, method: str, *params: Any) -> Any:
         """The result of one call, or its RpcError; RpcUnavailable as in ``batch``."""
         return (await self.batch([(method, params)]))[0]
 
-    async def batch(self, calls: Sequence[Call]) -> list[Any]:
+    async def batch(
+        self, calls: Sequence[Call], check: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         """One result or RpcError for each call, in order, all from one endpoint.
 
-        RpcUnavailable when no endpoint answers, or none is of the right chain.
+        RpcUnavailable when no endpoint answers, or none is of the right chain. ``check`` may raise
+        it, too: then the next endpoint is asked.
         """
         problem: RpcUnavailable | None = None
         for endpoint in sorted(self._endpoints, key=_rests):
             try:
-                return await self._ask(endpoint, calls)
+                answers = await self._ask(endpoint, calls)
+                if check is not None:
+                    check(answers)
+                return answers
             except RpcUnavailable as error:
                 endpoint.checked = False
                 endpoint.failed_at = time.monotonic()
                 problem = error
         raise problem or RpcUnavailable("no RPC endpoint is configured")
+
+    def _only(self, endpoint: _Endpoint) -> Rpc:
+        one = Rpc(self._session, (), self._chain_id)
+        one._endpoints, one._timeout = [endpoint], self._timeout
+        return one
 
     async def _ask(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
         if len(calls) > _MOST_CALLS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,25 +14,25 @@ from facilitator.base import (
     Due,
     Journal,
     Outgoing,
-    Refused,
     Settled,
     Settlement,
     Unknown,
     VerificationUnavailable,
 )
-from facilitator.chain import ChainClient, Snapshot
-from facilitator.evidence import judge_used
-from facilitator.lane import Lane, Transfer
-from facilitator.receipts import Receipt, Receipts
+from facilitator.chain import ChainClient, Receipt, Snapshot
+from facilitator.fuel import Fuel
+from facilitator.lane import TEND, Lane, Transfer
+from facilitator.receipts import Receipts
+from facilitator.testimony import Case, hear
 
 if TYPE_CHECKING:
     from facilitator.signer import Delivery, Signer
 
-TRANSFER_MISMATCH = "invalid_exact_evm_transfer_event_mismatch"
-TRANSACTION_FAILED = "transaction_failed"
-
 _TRIES = 2
 """Fresh transactions in one call: a second one only when the first one's nonce was taken."""
+
+_PAUSES = (0.25, 0.5, 1.0, 2.0)
+"""Seconds between two hearings of the endpoints; the last one again and again."""
 
 
 class Desk:
@@ -44,13 +46,23 @@ class Desk:
         self.addresses = addresses
         self.signer = signer
         self.receipts = Receipts(client)
-        senders = [f"{client.chain.caip2}:{each}" for each in addresses]
-        self.lanes = {sender: Lane(sender) for sender in senders}
+        self.senders = [f"{client.chain.caip2}:{each}" for each in addresses]
+        self.fuel = Fuel(client, self.senders)
+        self._lanes = {sender: Lane(sender, client) for sender in self.senders}
 
-    def lane_for(self, payment_id: str) -> Lane:
-        """The same lane for the same payment, as long as the keys stay the same."""
+    def sender_for(self, payment_id: str) -> str:
+        """The same key for the same payment, as long as the keys with enough gas stay the same."""
         spread = int.from_bytes(hashlib.sha256(payment_id.encode()).digest()[:8], "big")
-        return list(self.lanes.values())[spread % len(self.lanes)]
+        fit = self.fuel.fit()
+        return fit[spread % len(fit)]
+
+    def lane(self, sender: str) -> Lane:
+        """A sender's lane. One without a key here can only send again what is recorded."""
+        return self._lanes.setdefault(sender, Lane(sender, self.client))
+
+    def lane_for(self, due: Due) -> Lane:
+        """The lane a payment goes out from: its queue's, or another where we no longer have that key."""
+        return self.lane(due.sender if due.sender in self.senders else self.sender_for(due.payment_id))
 
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`."""
@@ -70,85 +82,156 @@ class _Settling:
 
     async def run(self) -> Settlement:
         try:
-            return await self._resend() or await self._start() or self._unknown()
+            settlement = await self._go_on() if self._sent else None
+            settlement = settlement or await self._start()
         except VerificationUnavailable:
-            return self._unknown()
+            settlement = None
+        return self._unknown() if settlement is None or settlement == Unknown() else settlement
 
-    async def _resend(self) -> Settlement | None:
-        """Follow what is recorded; None when nothing is, or none of it can be mined any more."""
-        for outgoing in reversed(self._sent):
-            signer = await self._desk.signer()
-            outcome = await self._follow(outgoing, await signer.send(outgoing.raw))
-            if outcome is not None:
-                return outcome
-        return None
+    async def _go_on(self) -> Settlement | None:
+        """Evidence first, then the recorded bytes again; None when none of them can be mined any more."""
+        heard = await self._hear()
+        if not isinstance(heard, Unknown):
+            return heard
+        signer = await self._desk.signer()
+        deliveries = [await signer.spread(outgoing.raw) for outgoing in self._newest()]
+        if all(delivery.stale for delivery in deliveries) and await self._replaced():
+            return None
+        return await self._follow()
 
     async def _start(self) -> Settlement | None:
         for _ in range(_TRIES):
-            seen = await self._snapshot(estimate=True)
+            lane = self._desk.lane_for(self._due)
+            seen = await self._client.snapshot(
+                self._due.payload, self._due.requirements, lane.address, estimate=True
+            )
             if seen.nonce_used:
-                return await self._judge()
+                return await self._await_verdict()
             if seen.refused is not None:
-                return seen.refused
-            sent = await self._send(seen)
-            if sent is None:
+                # Once something of ours is public only evidence is proof: somebody may yet send it.
+                return Unknown() if self._sent else seen.refused
+            delivery = await self._send(lane, seen)
+            if delivery is None:
                 return None
-            outcome = await self._follow(*sent)
+            if delivery.stale and await self._replaced():
+                continue
+            outcome = await self._follow()
             if outcome is not None:
                 return outcome
         return None
 
-    async def _send(self, seen: Snapshot) -> tuple[Outgoing, Delivery] | None:
-        """None when nothing was sent: no gas estimate, gas above the cap, or not the key's one sender."""
+    async def _send(self, lane: Lane, seen: Snapshot) -> Delivery | None:
+        """None when nothing was sent: no gas estimate, gas above the cap, no money for gas, or this is
+        not the key's one sender."""
         signer = await self._desk.signer()
         fees = await signer.fees(seen.block.base_fee)
         if seen.gas is None or fees is None:
             return None
+        gas = seen.gas * 5 // 4
+        if seen.fuel < (lane.ahead(seen.mined) + 1) * gas * fees.most:
+            return None
         payload, due = self._due.payload, self._due
         data = token_abi.transfer_with_authorization(payload.authorization, payload.signature)
-        transfer = Transfer(due.payment_id, due.requirements.asset, data, seen.gas * 5 // 4, fees)
-        sent = await self._desk.lane_for(due.payment_id).send(signer, self._journal, transfer)
-        if sent is not None:
-            self._sent.append(sent[0])
-        return sent
-
-    async def _follow(self, outgoing: Outgoing, delivery: Delivery) -> Settlement | None:
-        """Wait for a transaction and judge it; None when it can never be mined."""
-        if not delivery.arrived:
-            return self._unknown()
-        address = outgoing.sender.rpartition(":")[2]
-        stale = not delivery.accepted
-        if stale and await self._client.replaced(outgoing.hash, address, outgoing.nonce):
-            await self._journal.close(outgoing)
+        transfer = Transfer(due.payment_id, due.requirements.asset, data, gas, fees)
+        sent = await lane.send(signer, self._journal, transfer)
+        if sent is None:
             return None
-        receipt = await self._desk.receipts.wait(outgoing.hash, self._deadline - time.monotonic())
-        if receipt is None:
-            return self._unknown()
-        settlement = await self._conclude(outgoing, receipt)
-        if not isinstance(settlement, Unknown):
-            await self._journal.close(outgoing)
-        return settlement
+        self._sent.append(sent[0])
+        self._desk.fuel.note(gas)
+        return sent[1]
 
-    async def _conclude(self, outgoing: Outgoing, receipt: Receipt) -> Settlement:
+    async def _follow(self) -> Settlement | None:
+        """Wait for what is recorded to be mined, looking after its lanes meanwhile; None when none of it
+        can be mined any more."""
+        early = True
+        while True:
+            within = min(self._left(), TEND)
+            receipt = await self._desk.receipts.wait(self._hashes(), within, early=early)
+            early = False
+            if receipt is not None:
+                return await self._conclude(receipt)
+            if self._left() <= 0:
+                return Unknown()
+            with contextlib.suppress(VerificationUnavailable):
+                if await self._tend() and await self._replaced():
+                    return None
+
+    async def _tend(self) -> bool:
+        """Look after the lanes; whether all our nonces are mined, by ours or by others."""
+        signer = await self._desk.signer()
+        for sender in {outgoing.sender for outgoing in self._sent}:
+            await self._desk.lane(sender).tend(signer, self._journal)
+        self._sent = await self._journal.of(self._due.payment_id)
+        return all(self._desk.lane(each.sender).passed(each.nonce) for each in self._sent)
+
+    async def _conclude(self, receipt: Receipt) -> Settlement:
         """What a mined transaction of ours means."""
-        if token_abi.proves_transfer(receipt, self._due.requirements.asset, self._due.payload.authorization):
-            return Settled(outgoing.hash)
-        seen = await self._snapshot(estimate=False)
-        if seen.nonce_used:
-            return await self._judge()
-        if seen.refused is not None:
-            return seen.refused
-        return Refused(TRANSFER_MISMATCH if receipt.get("status") == "0x1" else TRANSACTION_FAILED)
+        if len(self._client.apart()) == 1 and self._case().proven_by(receipt):
+            mined = receipt["transactionHash"].lower()
+            await self._close(mined)
+            return Settled(mined)
+        return await self._await_verdict()
 
-    async def _judge(self) -> Settlement:
-        recorded = {outgoing.hash for outgoing in self._sent}
-        settlement = await judge_used(self._client, self._due, recorded, self._desk.addresses)
-        return self._unknown() if settlement == Unknown() else settlement
+    async def _await_verdict(self) -> Settlement:
+        """Ask until the endpoints agree or time is up."""
+        pauses = iter(_PAUSES)
+        while True:
+            heard = await self._hear()
+            if not isinstance(heard, Unknown) or self._left() <= 0:
+                return heard
+            await asyncio.sleep(min(next(pauses, _PAUSES[-1]), max(self._left(), 0)))
 
-    async def _snapshot(self, *, estimate: bool) -> Snapshot:
-        return await self._client.snapshot(
-            self._due.payload, self._due.requirements, self._desk.addresses[0], estimate=estimate
-        )
+    async def _hear(self) -> Settlement:
+        heard = await hear(self._client.apart(), self._case())
+        if not isinstance(heard, Unknown):
+            await self._close_mined()
+        return heard
+
+    async def _replaced(self) -> bool:
+        """Whether other transactions took all our nonces; then ours need no more care."""
+        for outgoing in self._newest():
+            group = [each for each in self._sent if _place(each) == _place(outgoing)]
+            address = outgoing.sender.rpartition(":")[2]
+            if not await self._client.replaced([each.hash for each in group], address, outgoing.nonce):
+                return False
+        for outgoing in self._sent:
+            await self._journal.close(outgoing)
+        return True
+
+    async def _close(self, transaction: str) -> None:
+        """A mined transaction needs no more care, nor do those it replaced."""
+        mined = {_place(outgoing) for outgoing in self._sent if outgoing.hash == transaction}
+        for outgoing in self._sent:
+            if _place(outgoing) in mined:
+                await self._journal.close(outgoing)
+
+    async def _close_mined(self) -> None:
+        """The same where we do not know which: what still waits is left to its lane."""
+        for sender in {outgoing.sender for outgoing in self._sent}:
+            try:
+                counts = await self._client.counts(sender.rpartition(":")[2])
+            except VerificationUnavailable:
+                continue
+            for outgoing in self._sent:
+                if outgoing.sender == sender and outgoing.nonce < counts.mined:
+                    await self._journal.close(outgoing)
+
+    def _newest(self) -> list[Outgoing]:
+        """Of transactions with one nonce, the last one recorded."""
+        return list({_place(outgoing): outgoing for outgoing in self._sent}.values())
+
+    def _hashes(self) -> list[str]:
+        return [outgoing.hash for outgoing in self._sent]
+
+    def _case(self) -> Case:
+        return Case(self._due, tuple(self._sent), self._desk.addresses)
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
 
     def _unknown(self) -> Unknown:
         return Unknown(self._sent[-1].hash if self._sent else "")
+
+
+def _place(outgoing: Outgoing) -> tuple[str, int]:
+    return outgoing.sender, outgoing.nonce

@@ -113,22 +113,36 @@ def refusal(error: RpcError) -> Refused:
     return Refused(reason, text[:200])
 
 
-def proves_transfer(receipt: Mapping[str, Any], asset: str, authorization: Authorization) -> bool:
-    """Whether a receipt shows this authorization's money moved: status 1, and from this very token
-    both ``AuthorizationUsed(from, nonce)`` and ``Transfer(from, to, value)``.
-
-    RpcUnavailable when it is no receipt at all.
-    """
+def shows_use(receipt: Mapping[str, Any], asset: str, authorization: Authorization) -> bool:
+    """Whether a receipt shows this authorization's nonce used, for whatever: status 1 and, from this very
+    token, ``AuthorizationUsed(from, nonce)``. RpcUnavailable when it is no receipt at all."""
     sender = "0x" + address_word(authorization.sender)
     used = [AUTHORIZATION_USED, sender, "0x" + authorization.nonce.hex()]
-    moved = [TRANSFER, sender, "0x" + address_word(authorization.to)]
+    return any(log["topics"] == used for log in _logs(receipt, asset))
+
+
+def proves_transfer(receipt: Mapping[str, Any], asset: str, authorization: Authorization) -> bool:
+    """Whether a receipt shows this authorization's money moved: ``shows_use`` and, from the same token,
+    ``Transfer(from, to, value)``. RpcUnavailable when it is no receipt at all."""
+    moved = [
+        TRANSFER,
+        "0x" + address_word(authorization.sender),
+        "0x" + address_word(authorization.to),
+    ]
     value = "0x" + authorization.value.to_bytes(32, "big").hex()
+    return shows_use(receipt, asset, authorization) and any(
+        log["topics"] == moved and log["data"] == value for log in _logs(receipt, asset)
+    )
+
+
+def _logs(receipt: Mapping[str, Any], asset: str) -> list[dict[str, Any]]:
+    """A token's logs in a receipt with status 1: topics and data."""
     try:
-        logs = [each for each in receipt["logs"] if each["address"].lower() == asset.lower()]
-        return (
-            receipt["status"] == "0x1"
-            and any(log["topics"] == used for log in logs)
-            and any(log["topics"] == moved and log["data"] == value for log in logs)
-        )
+        found = [
+            {"topics": log["topics"], "data": log["data"]}
+            for log in receipt["logs"]
+            if log["address"].lower() == asset.lower()
+        ]
+        return found if receipt["status"] == "0x1" else []
     except (KeyError, TypeError, AttributeError) as error:
         raise RpcUnavailable("not a receipt") from error

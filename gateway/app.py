@@ -32,6 +32,7 @@ from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
 from gateway.listener import Limits, Listener
 from gateway.observe import Metrics, log
+from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes
 from gateway.presence import Presence
 from gateway.pricing import Pricing
@@ -178,6 +179,7 @@ class Worker:
             presence=self._presence,
             leases=self._leases,
             verifier=verifier,
+            orphans=Orphans(self._store),
             settler=self._settler,
             handout=handout,
             redemption=redemption,
@@ -209,7 +211,7 @@ class Worker:
         keys = [key.get_secret_value() for key in x402.facilitator.keys]
         facilitator = LocalFacilitator(chains, keys, self._session)
         stack.push_async_callback(facilitator.close)
-        self._chains.add(facilitator, chains)
+        self._chains.add(facilitator, [chain.caip2 for chain in chains])
         rail = X402Rail(
             x402.offers,
             facilitator,

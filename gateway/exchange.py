@@ -30,6 +30,7 @@ from gateway.handout import Handout
 from gateway.intake import Intake
 from gateway.leases import LEASE, Kept, Leases
 from gateway.observe import Metrics
+from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes, in_progress
 from gateway.payment import Claimed, Moment, Payment, Standing, State, Why
 from gateway.presence import Presence
@@ -63,6 +64,7 @@ class Exchange:
         presence: Presence,
         leases: Leases,
         verifier: Verifier,
+        orphans: Orphans,
         settler: Settler,
         handout: Handout,
         redemption: Redemption,
@@ -78,6 +80,7 @@ class Exchange:
         self._presence = presence
         self._leases = leases
         self._verifier = verifier
+        self._orphans = orphans
         self._settler = settler
         self._handout = handout
         self._redemption = redemption
@@ -170,6 +173,7 @@ class Exchange:
         try:
             refused = await self._verifier.verify(purchase, claimed)
             if refused is not None:
+                self._orphans.suspect(purchase, refused.reason)
                 return self._outcomes.refused(purchase, refused)
             if purchase.connection is None:
                 # It may be back by now, with another payment: nobody is to pay for this one.

@@ -38,8 +38,11 @@ class Outcomes:
         self._metrics = metrics
 
     def challenge(self, incoming: Incoming, route: Route, quote: Quote, reason: str, entry: Entry) -> Answer:
-        """The 402 with every way to pay."""
-        challenges = [self._rails[name].challenge(quote, reason) for name in route.accept]
+        """The 402 with every way to pay; Unavailable while there is none."""
+        every = [self._rails[name].challenge(quote, reason) for name in route.accept]
+        challenges = [each for each in every if each is not None]
+        if not challenges:
+            raise Unavailable("settlement_unavailable", "payments cannot be settled right now; try again")
         return self._renderer.challenge(incoming, challenges, reason, entry)
 
     def refused(self, purchase: Purchase, refused: Refused) -> Answer:

@@ -78,14 +78,20 @@ class Rail(Protocol):
     queues: tuple[str, ...]
     """Its settlement queues; each is served by one process at a time, under a lease of the same name."""
 
-    def challenge(self, quote: Quote, error: str) -> Challenge:
-        """How to pay ``quote``; ``error`` is the reason a payment was refused, or ``payment_required``."""
+    def challenge(self, quote: Quote, error: str) -> Challenge | None:
+        """How to pay ``quote``; ``error`` is the reason a payment was refused, or ``payment_required``.
+
+        None while nothing could be settled: no work must be taken then.
+        """
 
     def read(self, header: str, value: str, quotes: Sequence[Quote]) -> Credential | Refused:
         """Decode and check what needs no I/O; MalformedCredential is the client's fault."""
 
     async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
         """What needs the outside; VerificationUnavailable when it cannot be asked."""
+
+    async def find_paid(self, credential: Credential) -> str | None:
+        """The transaction that paid us by this used credential, if it did; VerificationUnavailable."""
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Move the money of one payment."""

@@ -13,7 +13,16 @@ from typing import Any
 
 import orjson
 
-from facilitator.base import Accepted, Due, InFlight, Journal, Purse, Refused, Settlement
+from facilitator.base import (
+    Accepted,
+    Due,
+    InFlight,
+    Journal,
+    Purse,
+    Refused,
+    Settlement,
+    VerificationUnavailable,
+)
 from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
 from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
 from facilitator.local import LocalFacilitator
@@ -62,9 +71,12 @@ class X402Rail:
         self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
         self.queues = tuple(facilitator.senders())
 
-    def challenge(self, quote: Quote, error: str) -> Challenge:
-        """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired)."""
-        about = (self._offers(quote.money), quote.resource, quote.description, quote.mime_type, error)
+    def challenge(self, quote: Quote, error: str) -> Challenge | None:
+        """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired), for networks with gas."""
+        offers = [offer for offer in self._offers(quote.money) if self._facilitator.fueled(offer.network)]
+        if not offers:
+            return None
+        about = (offers, quote.resource, quote.description, quote.mime_type, error)
         fields: list[Field] = []
         if 2 in self._versions:
             fields.append((b"PAYMENT-REQUIRED", encode_header(payment_required_v2(*about)).encode()))
@@ -91,6 +103,8 @@ class X402Rail:
     async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
         payload, requirements = _read_terms(credential.terms)
+        if not self._facilitator.fueled(credential.network):
+            raise VerificationUnavailable(f"{credential.network}: no settlement key has gas")
 
         async def claims() -> list[InFlight]:
             return [_in_flight(payment) for payment in await others.load()]
@@ -100,10 +114,15 @@ class X402Rail:
             payload, requirements, Purse(others.total, claims), work_budget=budget
         )
 
+    async def find_paid(self, credential: Credential) -> str | None:
+        """The transaction that used an authorization to pay us."""
+        payload, requirements = _read_terms(credential.terms)
+        return await self._facilitator.find_paid(requirements, payload)
+
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Settle through the facilitator by the recorded terms."""
         payload, requirements = _read_terms(payment.terms)
-        due = Due(payment.id, payload, requirements, payment.created_at)
+        due = Due(payment.id, payload, requirements, payment.created_at, payment.queue)
         return await self._facilitator.settle(due, journal)
 
     async def resume(self, queue: str, journal: Journal) -> None:

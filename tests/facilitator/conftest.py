@@ -6,13 +6,16 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import ClientTimeout
 from coincurve import PrivateKey
 from kit.anvil import Anvil
+from kit.faultproxy import FaultProxy
 
 from facilitator.base import Due, Outgoing
 from facilitator.chain import Chain
@@ -24,6 +27,7 @@ from facilitator.token_abi import transfer_with_authorization
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
 
 OPERATOR = Anvil.accounts[0]
+SENDER = f"eip155:84532:{OPERATOR.address.lower()}"
 PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 
 
@@ -130,15 +134,24 @@ class Rig:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.made: list[LocalFacilitator] = []
+        self.timeout = 5.0
 
-    def facilitator(self, *urls: str, keys: list[str] | None = None, **changes: Any) -> LocalFacilitator:
+    def facilitator(
+        self,
+        *urls: str,
+        keys: list[str] | None = None,
+        clock: Callable[[], float] = time.time,
+        **changes: Any,
+    ) -> LocalFacilitator:
         chain = Chain(84532, "eip155:84532", urls, 1, 64, 10.0, 50)
-        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._session)
+        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._session, clock)
+        made.client("eip155:84532").rpc._timeout = ClientTimeout(total=self.timeout)
         self.made.append(made)
         return made
 
     def due(self, payload: PaymentPayload, terms: PaymentRequirements, **changes: Any) -> Due:
-        plain = Due(f"pay_{payload.authorization.nonce.hex()}", payload, terms, int(time.time() * 1000))
+        payment_id = f"pay_{payload.authorization.nonce.hex()}"
+        plain = Due(payment_id, payload, terms, int(time.time() * 1000), SENDER)
         return replace(plain, **changes)
 
     def count(self, anvil: Anvil, tag: str = "latest") -> int:
@@ -170,6 +183,27 @@ async def rig() -> AsyncIterator[Rig]:
     for each in made.made:
         await each.close()
     await session.close()
+
+
+@pytest.fixture
+def proxies(anvil: Anvil) -> Iterator[Callable[[int], list[FaultProxy]]]:
+    """Endpoints of the one chain, as many as asked for."""
+    with ExitStack() as stack:
+        yield lambda number: [stack.enter_context(FaultProxy(anvil.url)) for _ in range(number)]
+
+
+@pytest.fixture
+def proxy(proxies: Callable[[int], list[FaultProxy]]) -> FaultProxy:
+    """An endpoint that can be made to fail."""
+    return proxies(1)[0]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way is looked after every tenth of a second, and not long put up with."""
+    monkeypatch.setattr("facilitator.lane.TEND", 0.1)
+    monkeypatch.setattr("facilitator.settling.TEND", 0.1)
+    monkeypatch.setattr("facilitator.lane.STUCK", 0.2)
 
 
 @pytest.fixture

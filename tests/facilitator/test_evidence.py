@@ -7,12 +7,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from kit.anvil import Anvil
 from web3 import Web3
 
-from facilitator.base import Refused, Settled, Unknown
+from facilitator.base import Due, Refused, Settled, Unknown, VerificationUnavailable
 from facilitator.evidence import judge_used
 from facilitator.rpc import RpcError
 from facilitator.wire import PaymentRequirements
@@ -24,16 +25,18 @@ OPERATOR = Anvil.accounts[0]
 async def test_front_run_after_the_claim_is_our_payment(
     anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
 ) -> None:
+    """chain-19: and it is told that the money was moved by somebody else."""
     anvil.mint(payer.address, terms.amount)
     due = rig.due(payer.pay(terms), terms)
     theirs = token_calls.transfer(due.payload)
-    assert await rig.facilitator(anvil.url).settle(due, journal) == Settled(theirs)
+    assert await rig.facilitator(anvil.url).settle(due, journal) == Settled(theirs, recognised=True)
     assert journal.recorded == []
 
 
 async def test_used_before_the_claim_is_refused(
     anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
 ) -> None:
+    """chain-19"""
     anvil.mint(payer.address, terms.amount)
     payload = payer.pay(terms)
     token_calls.transfer(payload)
@@ -98,14 +101,14 @@ async def test_narrow_log_providers(
         return await call(method, *params)
 
     client.rpc.call = narrow
-    assert await judge_used(client, due, [], []) == Settled(theirs)
+    assert await judge_used(client, due, [], []) == Settled(theirs, recognised=True)
     assert asked[-1] <= 10
 
 
 async def test_front_run_while_ours_waits(
     rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
-    """Ours is in the pool when another one is mined first: ours reverts, the money has arrived."""
+    """chain-19: ours is in the pool when another is mined first: ours reverts, the money has arrived."""
     with Anvil(extra=["--no-mining", "--order", "fees"]) as anvil:
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)
@@ -115,18 +118,15 @@ async def test_front_run_while_ours_waits(
         await rig.until(lambda: rig.count(anvil, "pending") == 1)
         theirs = rig.send_transfer(anvil, due.payload)
         anvil.mine()
-        assert await settling == Settled(theirs)
+        assert await settling == Settled(theirs, recognised=True)
         ours = anvil.rpc("eth_getTransactionReceipt", journal.recorded[0].hash)
         assert ours["status"] == "0x0"
         assert journal.closed == {journal.recorded[0].hash}
 
 
-async def test_cancelled(
-    anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
-) -> None:
-    anvil.mint(payer.address, terms.amount)
-    due = rig.due(payer.pay(terms), terms)
-    nonce, sender = due.payload.authorization.nonce, Web3.to_checksum_address(payer.address)
+def cancel(payer: Any, due: Due, token_calls: SimpleNamespace) -> None:
+    authorization, terms = due.payload.authorization, due.requirements
+    nonce, sender = authorization.nonce, Web3.to_checksum_address(payer.address)
     domain = {"name": "USDC", "version": "2", "chainId": 84532, "verifyingContract": terms.asset}
     fields = [{"name": "authorizer", "type": "address"}, {"name": "nonce", "type": "bytes32"}]
     message = {"authorizer": sender, "nonce": nonce}
@@ -134,12 +134,20 @@ async def test_cancelled(
         encode_typed_data(domain, {"CancelAuthorization": fields}, message), payer.secret
     )
     token_calls.send("cancelAuthorization(address,bytes32,bytes)", sender, nonce, bytes(signed.signature))
+
+
+async def test_cancelled(
+    anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
+) -> None:
+    anvil.mint(payer.address, terms.amount)
+    due = rig.due(payer.pay(terms), terms)
+    cancel(payer, due, token_calls)
     refused = await rig.facilitator(anvil.url).settle(due, journal)
     assert refused == Refused(USED, "cancelled by the payer")
 
 
 async def test_reverted_on_chain(rig: Any, payer: Any, journal: Any, terms: PaymentRequirements) -> None:
-    """The balance is drained between our simulation and our block: nothing moved, and that is proof."""
+    """chain-17: drained between our simulation and our block: nothing moved, and that is proof."""
     with Anvil(extra=["--no-mining", "--order", "fees"]) as anvil:
         anvil.place_token()
         anvil.mint(payer.address, terms.amount)
@@ -167,6 +175,55 @@ async def test_a_token_that_lies(
     anvil.rpc("anvil_setCode", Anvil.token, always_zero)
     refused = await facilitator.settle(due, journal)
     assert refused == Refused("invalid_exact_evm_transfer_event_mismatch")
+
+
+async def test_front_run_while_ours_cannot_be_mined(
+    rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-19: ours is too cheap to be mined; the log of theirs settles it, and ours stays in care."""
+    with Anvil(extra=["--no-mining"]) as anvil:
+        anvil.place_token()
+        anvil.mint(payer.address, terms.amount)
+        facilitator, due = rig.facilitator(anvil.url, settle_within=0.3), rig.due(payer.pay(terms), terms)
+        assert isinstance(await facilitator.settle(due, journal), Unknown)
+        theirs = rig.send_transfer(anvil, due.payload)
+        anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(60 * 10**9))
+        anvil.mine()
+        assert await facilitator.settle(due, journal) == Settled(theirs, recognised=True)
+        assert journal.closed == set()
+
+
+async def test_an_unconfirmed_cancellation_is_no_proof(
+    anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
+) -> None:
+    due = rig.due(payer.pay(terms), terms)
+    cancel(payer, due, token_calls)
+    facilitator = rig.facilitator(anvil.url, confirmations=3, settle_within=0.1)
+    assert await facilitator.settle(due, journal) == Unknown()
+    anvil.mine(2)
+    assert await facilitator.settle(due, journal) == Refused(USED, "cancelled by the payer")
+
+
+async def test_a_payment_without_a_record_is_found(
+    anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
+) -> None:
+    """By whom it was sent does not matter; where it went does."""
+    anvil.mint(payer.address, 2 * terms.amount)
+    facilitator = rig.facilitator(anvil.url)
+    paid, unpaid, cancelled = (payer.pay(terms) for _ in range(3))
+    theirs = token_calls.transfer(paid)
+    cancel(payer, rig.due(cancelled, terms), token_calls)
+    assert await facilitator.find_paid(terms, paid) == theirs
+    assert await facilitator.find_paid(terms, unpaid) is None
+    assert await facilitator.find_paid(terms, cancelled) is None
+    elsewhere = replace(terms, pay_to=Anvil.accounts[8].address)
+    to_others = payer.pay(elsewhere)
+    token_calls.transfer(to_others)
+    assert await facilitator.find_paid(terms, to_others) is None
+    reused = payer.pay(terms, nonce=to_others.authorization.nonce)
+    assert await facilitator.find_paid(terms, reused) is None, "the nonce was used to pay somebody else"
+    with pytest.raises(VerificationUnavailable):
+        await rig.facilitator("http://127.0.0.1:1").find_paid(terms, paid)
 
 
 async def test_reorg(anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements) -> None:

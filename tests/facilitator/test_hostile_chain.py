@@ -11,10 +11,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facilitator.base import VerificationUnavailable
+from facilitator import testimony
+from facilitator.base import Outgoing, VerificationUnavailable
 from facilitator.chain import Chain, ChainClient, Snapshot
-from facilitator.evidence import judge_used
+from facilitator.evidence import find_paid, judge_used
+from facilitator.fuel import Fuel
 from facilitator.rpc import RpcError
+from facilitator.testimony import Case
 from facilitator.token_facts import token_facts
 from facilitator.wire import PaymentRequirements
 
@@ -33,6 +36,7 @@ keys = st.sampled_from(
         "transactionHash",
         "blockHash",
         "blockNumber",
+        "hash",
         "from",
     ]
 )
@@ -77,5 +81,13 @@ async def test_nonsense(payer: Any, terms: PaymentRequirements, data: st.DataObj
         assert isinstance(seen, Snapshot)
     with contextlib.suppress(VerificationUnavailable):
         assert await judge_used(client, due, [], []) is not None
+    sent = Outgoing("eip155:84532:" + payer.address, 0, "0x1", b"", "pay")
+    with contextlib.suppress(VerificationUnavailable):
+        assert await testimony.testify(client, Case(due, [sent], [payer.address])) is not None
+    with contextlib.suppress(VerificationUnavailable):
+        await find_paid(client, terms.asset, payload.authorization)
+    with contextlib.suppress(VerificationUnavailable):
+        await client.counts(payer.address)
+    assert await Fuel(client, [sent.sender]).look() is not None
     with contextlib.suppress(VerificationUnavailable):
         await token_facts(client.rpc, terms.asset)

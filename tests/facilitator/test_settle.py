@@ -109,7 +109,8 @@ async def test_two_hundred_at_once(
 async def test_two_keys(anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements) -> None:
     anvil.mint(payer.address, 20 * terms.amount)
     facilitator = rig.facilitator(anvil.url, keys=[OPERATOR.key, Anvil.accounts[1].key])
-    dues = [rig.due(payer.pay(terms), terms) for _ in range(20)]
+    plain = [rig.due(payer.pay(terms), terms) for _ in range(20)]
+    dues = [replace(due, sender=facilitator.sender_for(terms.network, due.payment_id)) for due in plain]
     done = await asyncio.gather(*(facilitator.settle(due, journal) for due in dues))
     assert all(isinstance(each, Settled) for each in done)
     assert {each.sender for each in journal.recorded} == set(facilitator.senders())

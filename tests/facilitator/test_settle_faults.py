@@ -72,7 +72,7 @@ async def test_rpc_down_after_recording(
     other = new_payer()
     for each in (payer, other):
         anvil.mint(each.address, terms.amount)
-    facilitator = rig.facilitator(anvil.url)
+    facilitator = rig.facilitator(anvil.url, settle_within=1.0)
     record, endpoints = journal.record, facilitator.client(terms.network).rpc._endpoints
     url = endpoints[0].url
 
@@ -141,9 +141,8 @@ async def test_no_money_for_gas(
     anvil.mint(payer.address, terms.amount)
     anvil.rpc("anvil_setBalance", OPERATOR.address, "0x0")
     facilitator, due = rig.facilitator(anvil.url), rig.due(payer.pay(terms), terms)
-    assert await facilitator.settle(due, journal) == Unknown(journal.recorded[0].hash)
-    another = rig.due(payer.pay(terms), terms)
-    assert await facilitator.settle(another, journal) == Unknown(), "nothing piles up behind it"
+    assert await facilitator.settle(due, journal) == Unknown()
+    assert journal.recorded == [], "it waits, and takes no nonce"
     anvil.rpc("anvil_setBalance", OPERATOR.address, hex(10**18))
     assert await facilitator.settle(due, journal) == Settled(journal.recorded[0].hash)
 
@@ -151,6 +150,7 @@ async def test_no_money_for_gas(
 async def test_our_nonce_was_taken_by_somebody_with_our_key(
     anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
 ) -> None:
+    """chain-10: ours can never be mined: a new one with the next nonce."""
     anvil.mint(payer.address, 3 * terms.amount)
     facilitator = rig.facilitator(anvil.url)
     assert isinstance(await facilitator.settle(rig.due(payer.pay(terms), terms), journal), Settled)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from kit.anvil import Anvil
+from kit.faultproxy import FaultProxy
 
 from facilitator.base import Accepted, InFlight, Purse, Refused, VerificationUnavailable
 from facilitator.exact_evm import domain_separator
@@ -35,6 +36,14 @@ async def test_happy(anvil: Anvil, rig: Any, payer: Any, terms: PaymentRequireme
     facilitator = rig.facilitator(anvil.url)
     for version in (1, 2):
         assert await facilitator.verify(payer.pay(terms, version=version), terms, purse()) == Accepted()
+
+
+async def test_one_round_trip(anvil: Anvil, proxy: FaultProxy, rig: Any, payer: Any, terms: Any) -> None:
+    anvil.mint(payer.address, terms.amount)
+    facilitator = rig.facilitator(proxy.url)
+    for number in range(1, 4):
+        assert await facilitator.verify(payer.pay(terms), terms, purse()) == Accepted()
+        assert proxy.exchanges == number
 
 
 async def test_no_call_for_garbage(rig: Any, payer: Any, terms: PaymentRequirements) -> None:

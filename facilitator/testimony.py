@@ -1,0 +1,176 @@
+"""What each endpoint says became of a payment, and what may be believed of that.
+
+One endpoint alone must not make us deliver (a forged receipt), nor withhold (a receipt it
+hides): see :func:`hear`. Source: DESIGN section 4 ("Unknown is not failed").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from facilitator import token_abi
+from facilitator.base import Due, Outgoing, Refused, Settled, Settlement, Unknown, VerificationUnavailable
+from facilitator.chain import Block, ChainClient, Receipt, block_of, count_of, read, receipt_of, word
+from facilitator.evidence import judge_used
+from facilitator.exact_evm import VALID_BEFORE
+from facilitator.receipts import about
+from facilitator.rpc import quantity
+
+TRANSFER_MISMATCH = "invalid_exact_evm_transfer_event_mismatch"
+TRANSACTION_FAILED = "transaction_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A payment whose outcome is asked for."""
+
+    due: Due
+    sent: Sequence[Outgoing]
+    """Everything recorded for it."""
+    our_keys: Sequence[str]
+    """Lower-case addresses, at least one."""
+
+    @property
+    def hashes(self) -> list[str]:
+        """Of what is recorded."""
+        return [outgoing.hash for outgoing in self.sent]
+
+    def proven_by(self, receipt: Receipt) -> bool:
+        """Whether a receipt shows that the money moved."""
+        return token_abi.proves_transfer(receipt, self.due.requirements.asset, self.due.payload.authorization)
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """One endpoint's verdict; Unknown where it has no evidence."""
+
+    verdict: Settlement
+    fresh: bool
+    """Its latest block is not more than 30 s away from the host's clock."""
+
+
+async def hear(clients: Sequence[ChainClient], case: Case) -> Settlement:
+    """The verdict of all endpoints (``clients``, one for each that is configured) together.
+
+    Settled as soon as two say so, or by one where no other can be asked or all others lag by more
+    than 30 s. Refused when all that answer say so, and at least two do where two are configured.
+    Unknown when they differ, none has evidence, or none answers.
+    """
+    asked = [client for client in clients if not client.rpc.resting] or clients
+    heard: list[Testimony] = []
+    tasks = [asyncio.create_task(_testify_or_none(client, case)) for client in asked]
+    try:
+        for answer in asyncio.as_completed(tasks):
+            testimony = await answer
+            if testimony is None:
+                continue
+            if any(each.verdict == testimony.verdict for each in heard) and _paid(testimony):
+                return testimony.verdict
+            heard.append(testimony)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return _together(heard, len(clients))
+
+
+async def _testify_or_none(client: ChainClient, case: Case) -> Testimony | None:
+    try:
+        return await testify(client, case)
+    except VerificationUnavailable:
+        return None
+
+
+def _paid(testimony: Testimony) -> bool:
+    return isinstance(testimony.verdict, Settled)
+
+
+def _together(heard: Sequence[Testimony], configured: int) -> Settlement:
+    paid = [each for each in heard if _paid(each)]
+    others = [each for each in heard if not _paid(each)]
+    if len(paid) == 1 and (not others or (paid[0].fresh and not any(each.fresh for each in others))):
+        return paid[0].verdict
+    refusals = [each.verdict for each in heard if isinstance(each.verdict, Refused)]
+    if refusals and len(refusals) == len(heard) >= min(2, configured):
+        return refusals[0]
+    seen = [each.verdict.transaction for each in heard if not isinstance(each.verdict, Refused)]
+    return Unknown(next(filter(None, seen), ""))
+
+
+async def testify(client: ChainClient, case: Case) -> Testimony:
+    """What the endpoint behind ``client`` shows of a payment; VerificationUnavailable when it cannot be
+    asked. The host's clock has no part in the verdict."""
+    asset, authorization = case.due.requirements.asset, case.due.payload.authorization
+    state = token_abi.authorization_state(authorization.sender, authorization.nonce)
+    senders = sorted({outgoing.sender for outgoing in case.sent})
+    header, used, *answers = await client.rpc.batch(
+        [
+            ("eth_getBlockByNumber", ("latest", False)),
+            read(asset, state, "latest"),
+            *(count_of(sender.rpartition(":")[2], "latest") for sender in senders),
+            *map(receipt_of, case.hashes),
+        ]
+    )
+    head = block_of(header, "latest")
+    counts = dict(zip(senders, map(quantity, answers[: len(senders)]), strict=True))
+    over = all(outgoing.nonce < counts[outgoing.sender] for outgoing in case.sent)
+    receipts = _receipts(case.hashes, answers[len(senders) :])
+    verdict = await _verdict(client, case, head, word(used) != 0, over, receipts)
+    return Testimony(verdict, client.fresh(head))
+
+
+async def _verdict(
+    client: ChainClient, case: Case, head: Block, used: bool, over: bool, receipts: Sequence[Receipt]
+) -> Settlement:
+    """``over``: nothing recorded can be mined any more, be it that it has been."""
+    settled_down = await _settled_down(client, receipts, head.number)
+    for receipt in settled_down:
+        if case.proven_by(receipt):
+            return Settled(receipt["transactionHash"].lower())
+    if len(settled_down) < len(receipts):
+        return Unknown(receipts[0]["transactionHash"].lower())
+    if used:
+        return await judge_used(client, case.due, case.hashes, case.our_keys)
+    if settled_down and over:
+        return await _failed(client, case, settled_down[0])
+    if await _expired(client, case.due, head):
+        return Refused(VALID_BEFORE, "expired unused")
+    return Unknown()
+
+
+def _receipts(transactions: Collection[str], answers: Sequence[Any]) -> list[Receipt]:
+    pairs = zip(transactions, answers, strict=True)
+    return [answer for transaction, answer in pairs if about(transaction, answer)]
+
+
+async def _settled_down(client: ChainClient, receipts: Sequence[Receipt], head: int) -> list[Receipt]:
+    """Those that have their confirmations, in blocks the chain still has."""
+    confirmed = [receipt for receipt in receipts if client.confirmed(receipt, head)]
+    if not confirmed:
+        return []
+    there = await client.canonical(confirmed)
+    return [receipt for receipt, is_there in zip(confirmed, there, strict=True) if is_there]
+
+
+async def _failed(client: ChainClient, case: Case, receipt: Receipt) -> Refused:
+    """Why a mined transaction of ours moved nothing, as the transfer's simulation tells it."""
+    refused = await client.simulate(case.due.payload, case.due.requirements, case.our_keys[0])
+    if refused is not None:
+        return refused
+    return Refused(TRANSFER_MISMATCH if receipt.get("status") == "0x1" else TRANSACTION_FAILED)
+
+
+async def _expired(client: ChainClient, due: Due, head: Block) -> bool:
+    """Whether the authorization, unused in the latest block, was unused in a final block that is past
+    ``validBefore`` already: then no later block can use it (EIP-3009: only while time < validBefore)."""
+    authorization = due.payload.authorization
+    final = head.number - client.chain.finality
+    if head.time < authorization.valid_before or final < 0:
+        return False
+    state = token_abi.authorization_state(authorization.sender, authorization.nonce)
+    header, used = await client.rpc.batch(
+        [("eth_getBlockByNumber", (hex(final), False)), read(due.requirements.asset, state, hex(final))]
+    )
+    return block_of(header, hex(final)).time >= authorization.valid_before and word(used) == 0
