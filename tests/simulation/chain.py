@@ -15,6 +15,7 @@ from simulation.wallets import NETWORK, PAY_TO, TOKEN
 
 BLOCK = 1.0
 """Seconds between blocks."""
+BASE_FEE = 10**9
 _TRANSFER = token_abi.transfer_with_authorization(
     Authorization("0x" + "0" * 40, "0x" + "0" * 40, 0, 0, 0, b"\0" * 32), b"\0" * 65
 )[:10]
@@ -30,6 +31,8 @@ class Transaction:
     sender: str
     nonce: int
     data: str
+    fee: int = 10**12
+    """Most it pays for a unit of gas, wei."""
     receipt: dict[str, Any] | None = None
 
 
@@ -62,6 +65,11 @@ class Chain:
     known: dict[str, Transaction] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     """Calldata that was ever handed to a node: public from then on."""
+    used_in: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The blocks of ``used``."""
+    count_since: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """(block, count) after each of a sender's transactions."""
+    base_fee: int = BASE_FEE
     begun: float = 0.0
     number: int = 1000
 
@@ -90,11 +98,18 @@ class Chain:
 
     def _mine(self) -> None:
         for sender, waiting in self.pool.items():
-            while (transaction := waiting.pop(self.counts.get(sender, 0), None)) is not None:
-                self.counts[sender] = transaction.nonce + 1
-                problem = self._problem(transaction.data, self._time())
-                logs = [] if problem else self._move(transaction)
-                transaction.receipt = self._receipt(transaction, problem, logs)
+            while (transaction := waiting.get(self.counts.get(sender, 0))) is not None:
+                if transaction.fee < self.base_fee:
+                    break
+                self._execute(waiting.pop(transaction.nonce))
+
+    def _execute(self, transaction: Transaction) -> None:
+        sender = transaction.sender
+        self.counts[sender] = transaction.nonce + 1
+        self.count_since.setdefault(sender, []).append((self.number, transaction.nonce + 1))
+        problem = self._problem(transaction.data, self._time())
+        logs = [] if problem else self._move(transaction)
+        transaction.receipt = self._receipt(transaction, problem, logs)
 
     def _receipt(self, transaction: Transaction, problem: str | None, logs: list[Any]) -> dict[str, Any]:
         return {
@@ -135,6 +150,7 @@ class Chain:
 
     def _use(self, event: str, sender: str, nonce: str, transaction: str) -> dict[str, Any]:
         self.used[(sender, nonce)] = transaction
+        self.used_in[(sender, nonce)] = self.number
         log = {
             "address": TOKEN,
             "topics": [event, _topic(sender), "0x" + nonce],
@@ -186,8 +202,11 @@ class Chain:
         if transaction.nonce < self.counts.get(transaction.sender, 0):
             return RpcError(-32000, "nonce too low", None)
         waiting = self.pool.setdefault(transaction.sender, {})
-        if transaction.nonce in waiting:
+        before = waiting.get(transaction.nonce)
+        if before is not None and transaction.fee < before.fee * 11 // 10:
             return RpcError(-32000, "replacement transaction underpriced", None)
+        if before is not None:
+            del self.known[before.hash]
         waiting[transaction.nonce] = transaction
         self.known[transaction.hash] = transaction
         return transaction.hash
@@ -203,9 +222,12 @@ class Chain:
     def eth_blockNumber(self) -> str:
         return hex(self.number)
 
-    def eth_getBlockByNumber(self, tag: str, whole: bool) -> dict[str, str]:
-        number = self.number if tag in ("latest", "pending") else int(tag, 16)
-        return self._block(number)
+    def eth_getBlockByNumber(self, tag: str, whole: bool) -> dict[str, str] | None:
+        number = self._at(tag)
+        return self._block(number) if number <= self.number else None
+
+    def _at(self, tag: str) -> int:
+        return self.number if tag in ("latest", "pending") else int(tag, 16)
 
     def eth_getBlockByHash(self, block: str, whole: bool) -> dict[str, str]:
         return self._block(int(block, 16))
@@ -216,7 +238,7 @@ class Chain:
             "number": hex(number),
             "hash": hex(number),
             "timestamp": hex(time),
-            "baseFeePerGas": hex(10**9),
+            "baseFeePerGas": hex(self.base_fee),
         }
 
     def eth_call(self, call: dict[str, str], tag: str) -> str | RpcError:
@@ -224,7 +246,8 @@ class Chain:
         if data.startswith(_BALANCE):
             return _word(self.balances.get("0x" + data[-40:], 0))
         if data.startswith(_STATE):
-            return _word(("0x" + data[34:74], data[74:138]) in self.used)
+            used = self.used_in.get(("0x" + data[34:74], data[74:138]))
+            return _word(used is not None and used <= self._at(tag))
         problem = self._problem(data, self._time())
         return RpcError(3, f"execution reverted: {problem}", None) if problem else "0x"
 
@@ -236,7 +259,13 @@ class Chain:
         known = self.known.get(transaction)
         return None if known is None else known.receipt
 
+    def eth_getTransactionByHash(self, transaction: str) -> dict[str, str] | None:
+        return {"hash": transaction} if transaction in self.known else None
+
     def eth_getTransactionCount(self, address: str, tag: str) -> str:
+        if tag not in ("latest", "pending"):
+            since = self.count_since.get(address.lower(), [])
+            return hex(max((count for block, count in since if block <= int(tag, 16)), default=0))
         count = self.counts.get(address.lower(), 0)
         waiting = self.pool.get(address.lower(), {})
         while tag == "pending" and count in waiting:
@@ -270,7 +299,7 @@ def encoded(sender: str, nonce: int, data: str, fee: int) -> tuple[str, bytes]:
 def decoded(raw: bytes) -> Transaction:
     """What ``encoded`` was given."""
     sender, nonce, data, fee = json.loads(raw)
-    return Transaction(encoded(sender, nonce, data, fee)[0], sender, nonce, data)
+    return Transaction("0x" + sha256(raw).hexdigest(), sender, nonce, data, fee)
 
 
 def _words(data: str) -> tuple[str, str, int, int, int, str]:

@@ -213,18 +213,29 @@ class StoreLink:
 
 
 class RpcLink:
-    """A process's connection to a node of the chain; stands where ``facilitator.rpc.Rpc`` does."""
+    """A process's connection to nodes of the chain; stands where ``facilitator.rpc.Rpc`` does."""
 
-    def __init__(self, chain: Any, wire: Wire) -> None:
+    resting = False
+
+    def __init__(self, chain: Any, wire: Wire, endpoints: int = 1) -> None:
         self._chain = chain
         self._wire = wire
+        self._endpoints = endpoints
+
+    def apart(self) -> list[RpcLink]:
+        """One for each endpoint."""
+        if self._endpoints == 1:
+            return [self]
+        return [RpcLink(self._chain, self._wire) for _ in range(self._endpoints)]
 
     async def call(self, method: str, *params: Any) -> Any:
         """One call."""
         return (await self.batch([(method, params)]))[0]
 
-    async def batch(self, calls: Any) -> list[Any]:
+    async def batch(self, calls: Any, check: Callable[[list[Any]], None] | None = None) -> list[Any]:
         """Several, answered at one block."""
         told = ",".join(method for method, _ in calls)
         answers: list[Any] = await self._wire.call(told, lambda: self._chain.ask(calls))
+        if check is not None:
+            check(answers)
         return answers

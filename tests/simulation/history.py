@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.payment import State
 from simulation import clients
+from simulation.chain import BASE_FEE
 from simulation.faults import Plan
 from simulation.loop import VirtualLoop
 from simulation.oracle import judge
@@ -22,6 +23,7 @@ from simulation.world import AMOUNT, Violation, Want, World
 LONGEST = 3000.0
 """Seconds of virtual time after which a history is called endless."""
 MOMENTS = ("after", "before", "deferred", "lost")
+MISCHIEF = ("front run", "front run", "cancel", "drain", "forget pool", "restart", "restart", "fees")
 KINDS = (clients.Stock, clients.Stock, clients.Careful, clients.Careful, clients.Keyed, clients.Twofold)
 THIRD = "0x7417d00000000000000000000000000000000000"
 
@@ -90,6 +92,7 @@ class Story:
         world.upstream.faulty = rng.choice((0.0, 0.0, 0.0, 0.2, 0.5))
         world.upstream.slow = rng.choice((0.0, 0.0, 0.1, 0.3))
         world.upstream.large = rng.choice((0.0, 0.0, 0.0, 0.3))
+        world.endpoints = rng.choice((1, 1, 2))
         self.slots = self._slots()
         self.payers = list(range(rng.choice((1, 1, 1, 2))))
         self.main = rng.choice(MOMENTS)
@@ -168,13 +171,17 @@ class Story:
         rng, world = self.rng, self.world
         for _ in range(rng.choice((0, 0, 0, 1, 2, 3))):
             await asyncio.sleep(rng.random() ** 2 * 10)
-            what = rng.choice(("front run", "front run", "cancel", "drain", "forget pool", "restart", "restart"))
+            what = rng.choice(MISCHIEF)
             world.say("mischief", what)
             if what == "restart":
                 rng.choice(self.slots).restart_in_order()
                 continue
             if what == "forget pool":
                 world.chain.forget_pool()
+                continue
+            if what == "fees":
+                world.chain.now()
+                world.chain.base_fee = BASE_FEE * rng.choice((1, 5, 20, 1000))
                 continue
             self._money(what)
 
@@ -201,6 +208,8 @@ class Story:
         world = self.world
         world.faults.calm = True
         world.upstream.faulty = world.upstream.slow = 0.0
+        world.chain.now()
+        world.chain.base_fee = BASE_FEE
         world.say("world", "all is calm")
         for slot in self.slots:
             slot.recover()

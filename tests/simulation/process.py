@@ -20,6 +20,7 @@ from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
 from gateway.listener import Limits, Listener
 from gateway.observe import Metrics
+from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes
 from gateway.presence import Presence
 from gateway.pricing import Pricing
@@ -38,7 +39,7 @@ from simulation.clients import Who
 from simulation.faults import RpcLink, StoreLink, Wire
 from simulation.loop import Domain
 from simulation.net import Pipe
-from simulation.signer import KEY, SimulatedSigner
+from simulation.signer import KEY, MAX_FEE_GWEI, SimulatedSigner
 from simulation.upstream import SimulatedForwarder
 from simulation.virtual import CLOCK, RUNNING
 from simulation.wallets import CHAIN_ID, MAX_TIMEOUT, NETWORK, terms
@@ -75,7 +76,7 @@ _CHAIN = Chain(
     confirmations=1,
     finality=64,
     settle_within=SETTLE_WITHIN,
-    max_fee_gwei=50,
+    max_fee_gwei=MAX_FEE_GWEI,
 )
 _LIMITS = Limits(10.0, 75.0, 1000)
 UPSTREAMS = {"api": Upstream("api", "http://api.internal", TIMEOUT, 5.0, "upstream", {})}
@@ -212,7 +213,7 @@ class Process:
             outside=world.loop.world,
         )
         store: Any = StoreLink(world.store, store_wire)
-        rail = self._rail(RpcLink(world.chain, rpc_wire))
+        rail = self._rail(RpcLink(world.chain, rpc_wire, world.endpoints))
         rails = [rail]
         self._watch = StoreWatch(store, METRICS)
         self._leases = Leases(store)
@@ -274,6 +275,7 @@ class Process:
             redemption=redemption,
             deliveries=self._deliveries,
             budget=Budget(10**8),
+            orphans=Orphans(store),
             outcomes=outcomes,
             renderer=renderer,
             metrics=METRICS,

@@ -126,6 +126,8 @@ class World:
         """Payers whose money is not enough for all they want; they spend it once."""
         self.delivered: set[str] = set()
         """Payments whose answer some client has."""
+        self.endpoints = 1
+        """Of the chain, as each gateway is told them."""
         self._paths: dict[str, str] = {}
         self._nonces = 0
         self._tell = tell
@@ -247,7 +249,9 @@ class World:
         others = [
             each
             for each in self.store.journal
-            if each.payment_id == transaction.payment_id and each.hash != transaction.hash and each.nonce >= mined
+            if each.payment_id == transaction.payment_id
+            and each.nonce != transaction.nonce
+            and each.nonce >= mined
         ]
         if others:
             self.violate("M1", f"{transaction.payment_id[:10]} is sent again while it may still be mined")
