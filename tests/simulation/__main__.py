@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import time
 from collections import Counter
@@ -11,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from simulation.history import Result, run
-from simulation.quiet import quiet
 from simulation.virtual import virtual
 
 CHUNK = 500
@@ -58,14 +56,9 @@ class Tally:
 def tally(first: int, count: int) -> Tally:
     """Run ``count`` histories from seed ``first``."""
     found = Tally()
-    gc.freeze()
-    gc.disable()
     with virtual():
         for seed in range(first, first + count):
             found.add(run(seed))
-            if seed % 50 == 0:
-                gc.collect()
-    gc.enable()
     return found
 
 
@@ -83,7 +76,6 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--trace", type=int, help="print the history of this one seed")
     options = parser.parse_args()
-    quiet()
     if options.trace is not None:
         return int(bool(explain(options.trace).violations))
     return report(options)
@@ -96,7 +88,7 @@ def report(options: argparse.Namespace) -> int:
     total = Tally()
     firsts = range(options.seed, options.seed + options.histories, CHUNK)
     last = options.seed + options.histories
-    with ProcessPoolExecutor(options.processes, initializer=quiet) as pool:
+    with ProcessPoolExecutor(options.processes) as pool:
         for part in pool.map(tally, firsts, [min(CHUNK, last - first) for first in firsts]):
             total.join(part)
     took = time.monotonic() - began

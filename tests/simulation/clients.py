@@ -49,7 +49,9 @@ class Client:
         self.want.tries += 1
         said = f"GET {self.want.path} paying {signed.payment[:10]}" + (f" key {key}" if key else "")
         self.world.say(self.name, f"-> {gateway.name}: {said}")
-        return await request(self.world, gateway, who, self.want.path, signed.header, key, patience, self.name)
+        return await request(
+            self.world, gateway, who, self.want.path, signed.header, key, patience, self.name
+        )
 
     def patience(self) -> float:
         """Seconds until it hangs up."""
@@ -187,7 +189,9 @@ async def forger(world: World, gateways: Sequence[Any], victim: int, path: str) 
     for _ in range(2):
         signed = world.sign(victim, path, forged=True)
         try:
-            await request(world, world.rng.choice(gateways), Who(-1, path), path, signed.header, None, 30.0, "forger")
+            await request(
+                world, world.rng.choice(gateways), Who(-1, path), path, signed.header, None, 30.0, "forger"
+            )
         except Unanswered:
             continue
 
@@ -198,18 +202,31 @@ async def misuser(world: World, gateways: Sequence[Any], payer: int, path: str, 
     world.knows(other)
     for each in (path, other, path):
         try:
-            await request(world, world.rng.choice(gateways), Who(payer, each), each, signed.header, "m", 30.0, "misuser")
+            await request(
+                world, world.rng.choice(gateways), Who(payer, each), each, signed.header, "m", 30.0, "misuser"
+            )
         except Unanswered:
             continue
 
 
-async def key_thief(world: World, gateways: Sequence[Any], thief: int, path: str, keys: Sequence[str]) -> None:
+async def key_thief(
+    world: World, gateways: Sequence[Any], thief: int, path: str, keys: Sequence[str]
+) -> None:
     """Pays with its own money and guesses other payers' keys: it may only ever read what it bought."""
     for key in keys:
         await asyncio.sleep(world.rng.random() * 5)
         signed = world.sign(thief, path)
         try:
-            await request(world, world.rng.choice(gateways), Who(thief, path), path, signed.header, key, 30.0, "key thief")
+            await request(
+                world,
+                world.rng.choice(gateways),
+                Who(thief, path),
+                path,
+                signed.header,
+                key,
+                30.0,
+                "key thief",
+            )
         except Unanswered:
             continue
 

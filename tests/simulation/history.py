@@ -16,7 +16,7 @@ from simulation.faults import Plan
 from simulation.loop import VirtualLoop
 from simulation.oracle import judge
 from simulation.process import Host, Slot
-from simulation.virtual import CLOCK
+from simulation.virtual import CLOCK, RUNNING
 from simulation.wallets import wallet
 from simulation.world import AMOUNT, Violation, Want, World
 
@@ -45,6 +45,7 @@ class Result:
 
 def run(seed: int, tell: Callable[[str], None] | None = None) -> Result:
     """Run the history of ``seed``; ``tell`` gets the lines of its trace."""
+    RUNNING.clear()
     rng = Random(seed)
     loop = VirtualLoop(rng)
     CLOCK.loop = loop
@@ -148,7 +149,10 @@ class Story:
         if rng.random() < 0.08:
             cast.append(clients.forger(world, self.slots, self.payers[0], paths[0]))
         if rng.random() < 0.08:
-            world.wants += [Want(20, paths[0], expected_refusal=True), Want(20, "/after/other", expected_refusal=True)]
+            world.wants += [
+                Want(20, paths[0], expected_refusal=True),
+                Want(20, "/after/other", expected_refusal=True),
+            ]
             cast.append(clients.misuser(world, self.slots, 20, paths[0], "/after/other"))
         if rng.random() < 0.08:
             keys = [f"{letter}{number}.{turn}" for letter in "k" for number in range(2) for turn in (1,)]
@@ -241,5 +245,3 @@ class Story:
         """Let go of everything."""
         self.slots[0].host.end()
         self.world.loop.kill(self.world.loop.world)
-
-

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from simulation.history import run
 from simulation.mutants import MUTANTS, Mutant
 from simulation.patching import planted
-from simulation.quiet import quiet
 from simulation.virtual import virtual
 
 MOST = 4000
@@ -62,7 +61,7 @@ def main() -> int:
         if options.only in mutant.name
     ]
     survived = 0
-    with ProcessPoolExecutor(options.processes, initializer=quiet) as pool:
+    with ProcessPoolExecutor(options.processes) as pool:
         for number, caught in pool.map(_hunt, work):
             survived += caught is None
             say(MUTANTS[number].name, caught, options.most)

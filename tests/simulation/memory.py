@@ -498,5 +498,3 @@ class MemoryStore:
             settled_at=None if record.settled_at is None else int(record.settled_at * 1000),
             redemptions=record.redemptions,
         )
-
-

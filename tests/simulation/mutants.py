@@ -76,7 +76,12 @@ MUTANTS = (
     ),
     _mutant(
         "the answer leaves before it is recorded",
-        (EXCHANGE, "Exchange._after", "await self._take(kept, steps.served(pack(fetched), waits=True))", "pass"),
+        (
+            EXCHANGE,
+            "Exchange._after",
+            "await self._take(kept, steps.served(pack(fetched), waits=True))",
+            "pass",
+        ),
         (
             EXCHANGE,
             "Exchange._after",
@@ -98,7 +103,12 @@ MUTANTS = (
     _mutant(
         "`before` does not wait for the money",
         (EXCHANGE, "Exchange._before", "not self._redemption.possible(payment)", "False"),
-        (REDEMPTION, "Redemption.hand_out", "if lease is None:", "lease = lease or payment.lease\n    if False:"),
+        (
+            REDEMPTION,
+            "Redemption.hand_out",
+            "if lease is None:",
+            "lease = lease or payment.lease\n    if False:",
+        ),
     ),
     _mutant(
         "whatever the upstream says is sold",
@@ -119,7 +129,12 @@ MUTANTS = (
     ),
     _mutant(
         "the payer's other claims are not counted",
-        ("gateway.verifying", "Verifier.verify", "OtherClaims(claimed.in_flight, load)", "OtherClaims(0, load)"),
+        (
+            "gateway.verifying",
+            "Verifier.verify",
+            "OtherClaims(claimed.in_flight, load)",
+            "OtherClaims(0, load)",
+        ),
     ),
     _mutant(
         "a claim is dropped while its work goes on",
@@ -249,7 +264,7 @@ MUTANTS = (
         (
             SETTLEMENT,
             "Settler._owe",
-            "await self._store.advance(payment.lease, steps.refund_due(\"not_handed_out\"))",
+            'await self._store.advance(payment.lease, steps.refund_due("not_handed_out"))',
             "await self._store.advance(payment.lease, Step(to=State.SETTLED, since=frozenset(State), "
             "in_flight=False, queued=False, forget_at=2 * 10**12))"
             " and await self._store.mark(delivered=[payment.id])",
@@ -257,7 +272,12 @@ MUTANTS = (
     ),
     _mutant(
         "settled payments are kept for ever",
-        (SETTLEMENT, "Settler._step", "forget_at=int(self._keep_until(concluded) * 1000) if final and not owed else None", "forget_at=None"),
+        (
+            SETTLEMENT,
+            "Settler._step",
+            "forget_at=int(self._keep_until(concluded) * 1000) if final and not owed else None",
+            "forget_at=None",
+        ),
     ),
     _mutant(
         "a transaction is recorded after it was sent",
@@ -272,27 +292,44 @@ MUTANTS = (
     ),
     _mutant(
         "sent again with a new nonce instead of the recorded bytes",
-        ("facilitator.settling", "_Settling._resend", "reversed(self._sent)", "()"),
-        (
-            "facilitator.lane",
-            "Lane.send",
-            "nonce = self._next if self._next is not None else await self._catch_up(signer, journal)",
-            "nonce = max(await signer.counts(self.address)) + len(await journal.open(self.sender))",
-        ),
+        ("facilitator.settling", "_Settling.run", "await self._go_on() if self._sent else None", "None"),
     ),
     _mutant(
         "a used nonce is taken for our money",
-        ("facilitator.evidence", "judge_used", "if use.cancelled:", "if use.cancelled:\n        return Settled(use.transaction)\n    if False:"),
-        ("facilitator.evidence", "judge_used", "not token_abi.proves_transfer(mined.receipt, asset, authorization)", "False"),
+        (
+            "facilitator.evidence",
+            "judge_used",
+            'Refused(NOT_OURS, "cancelled by the payer")',
+            "Settled(use.transaction)",
+        ),
     ),
     _mutant(
         "a third party's transfer of the money is not recognised",
         ("facilitator.evidence", "_for_this_claim", "mined.sender not in our_keys and", "False and"),
     ),
     _mutant(
+        "a reverted transaction is taken for a settlement",
+        ("facilitator.testimony", "Case.proven_by", "return token_abi", "return True or token_abi"),
+    ),
+    _mutant(
+        "gone from the pool is taken for refused",
+        (
+            "facilitator.settling",
+            "_Settling._start",
+            "return Unknown() if self._sent else seen.refused",
+            "return seen.refused",
+        ),
+        ("facilitator.settling", "_Settling.run", "await self._go_on() if self._sent else None", "None"),
+    ),
+    _mutant(
         "the sender is not watched: everybody settles",
         (SETTLEMENT, "Settler._serve", "if epoch is not None:", "epoch = epoch or 1\n            if True:"),
-        (STORE, "MemoryStore.record_transaction", "held is None or held.epoch != epoch or held.until <= self._clock()", "False"),
+        (
+            STORE,
+            "MemoryStore.record_transaction",
+            "held is None or held.epoch != epoch or held.until <= self._clock()",
+            "False",
+        ),
         (STORE, "MemoryStore.record_transaction", "held.owner not in self.known", "False"),
         (SETTLEMENT, "Settler._send", "!= epoch", "is Ellipsis"),
     ),

@@ -85,12 +85,15 @@ def _wants(world: World) -> None:
         # Who sends an authorization twice at once may buy twice while a lost answer is fetched with it.
         most = sum(max(1, len(set(want.answers))) for want in wants)
         if count > most:
-            world.violate("M7", f"payer {key[0]} wanted {key[1]} {len(wants)} times and was charged {count} times")
+            world.violate(
+                "M7", f"payer {key[0]} wanted {key[1]} {len(wants)} times and was charged {count} times"
+            )
         answered = sum(want.answered for want in wants)
         if count > answered and not any(want.expected_refusal for want in wants) and not _owed(world, key):
             refused = [want.refused for want in wants]
             world.violate(
-                "M4", f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times; {refused}"
+                "M4",
+                f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times; {refused}",
             )
 
 
@@ -111,10 +114,7 @@ def _owed(world: World, key: tuple[int, str]) -> bool:
         for payment, record in world.store.records.items()
         if (world.signed[payment].payer, world.path_of(record.claim.digest)) == key
     ]
-    return any(
-        record.state is State.REFUND_DUE or record.redemptions >= MOST_REDEMPTIONS
-        for record in mine
-    )
+    return any(record.state is State.REFUND_DUE or record.redemptions >= MOST_REDEMPTIONS for record in mine)
 
 
 def _answers(world: World) -> None:
@@ -129,7 +129,9 @@ def _answers(world: World) -> None:
             world.violate("M5", f"{payment[:10]} was delivered and is not on record")
             continue
         if not world.paid(payment) and not _counted_loss(world, record):
-            world.violate("M5", f"{payment[:10]} ({record.moment}, {record.state}) was delivered and not paid")
+            world.violate(
+                "M5", f"{payment[:10]} ({record.moment}, {record.state}) was delivered and not paid"
+            )
         if len(bodies) > 1 + record.redemptions:
             world.violate("M2", f"{payment[:10]} has {len(bodies)} different answers")
 
@@ -150,7 +152,11 @@ def _executions(world: World) -> None:
         if max(counted.values()) > 1:
             world.violate("M2", f"{payment[:10]}: {max(counted.values())} executions under one lease")
     for payment, record in world.store.records.items():
-        sold = record.moment is Moment.BEFORE or payment in good or world.signed[payment].path.startswith("/lost")
+        sold = (
+            record.moment is Moment.BEFORE
+            or payment in good
+            or world.signed[payment].path.startswith("/lost")
+        )
         if record.state in PAID and not sold:
             world.violate("G1", f"{payment[:10]} ({record.moment}) is paid, and the upstream gave no answer")
 

@@ -393,7 +393,9 @@ class Host:
 
     def start(self, slot: Slot) -> Process:
         """A new process; of the same run while another worker of it is there, of a new one otherwise."""
-        beside = [one for one in self.slots if one is not slot and one.address == slot.address and one.process]
+        beside = [
+            one for one in self.slots if one is not slot and one.address == slot.address and one.process
+        ]
         alive = any(one.process is not None and not one.process.dead for one in beside)
         if not alive and slot.process is not None:
             self._runs[slot.address] += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -49,6 +51,19 @@ class _Quiet:
 
     def __call__(self, *args: Any, **fields: Any) -> None:
         """Nothing."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What killed processes had open ends without a word, as the kernel would end it."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = before
 
 
 def _process() -> str:
@@ -100,7 +115,8 @@ def virtual() -> Iterator[None]:
     put(gateway.deliveries, "BATCH", SLOWER)
     put(gateway.watch, "INTERVAL", 2 * SLOWER)
     try:
-        yield
+        with _quiet():
+            yield
     finally:
         for where, name, what in reversed(undo):
             setattr(where, name, what)

@@ -106,12 +106,16 @@ class WatchedStore(MemoryStore):
 class World:
     """Chain, store, upstream, clients; ``violations`` grows as they are seen."""
 
-    def __init__(self, loop: VirtualLoop, rng: Random, plan: Plan, tell: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, loop: VirtualLoop, rng: Random, plan: Plan, tell: Callable[[str], None] | None
+    ) -> None:
         self.loop = loop
         self.rng = rng
         self.faults = Faults(rng, loop, plan, say=self.say)
         self.chain = Chain(loop.unix)
-        self.store = WatchedStore(loop.unix, redeem_window=REDEEM_WINDOW, released=300.0, max_answer=MAX_ANSWER)
+        self.store = WatchedStore(
+            loop.unix, redeem_window=REDEEM_WINDOW, released=300.0, max_answer=MAX_ANSWER
+        )
         self.store.world = self
         self.upstream = Upstream(rng)
         self.signed: dict[str, Signed] = {}
@@ -152,7 +156,9 @@ class World:
         signed, signature = authorization(payer, self._nonces, before, AMOUNT)
         key = replay_key(CHAIN_ID, TOKEN.lower(), signed)
         header = credential(payer, self._nonces, before, AMOUNT, forged)
-        made = Signed(payer, header, payment_id(key), signed.nonce.hex(), _data(signed, signature), path, forged)
+        made = Signed(
+            payer, header, payment_id(key), signed.nonce.hex(), _data(signed, signature), path, forged
+        )
         self.signed[made.payment] = made
         if not forged:
             self.chain.sign(signed, signature)
@@ -177,7 +183,9 @@ class World:
             self.violate("M3", f"work for {payment[:10]}, which is not claimed")
             return 0
         if self.path_of(record.claim.digest) != path:
-            self.violate("M2", f"{payment[:10]} is bound to {self.path_of(record.claim.digest)} and buys {path}")
+            self.violate(
+                "M2", f"{payment[:10]} is bound to {self.path_of(record.claim.digest)} and buys {path}"
+            )
         if record.holder != by or not self.store.leased(record):
             self.violate("S2", f"{by} works for {payment[:10]} without its lease ({record.state})")
         if record.state not in (State.RESERVED, State.SERVING):
@@ -225,9 +233,7 @@ class World:
     def claimed(self, payment: str) -> None:
         """A claim was made: exposure stays under the caps (M8)."""
         trusted = [
-            each
-            for each in self.store.records.values()
-            if each.in_flight and each.moment is Moment.DEFERRED
+            each for each in self.store.records.values() if each.in_flight and each.moment is Moment.DEFERRED
         ]
         payer = self.store.records[payment].claim.payer
         own = sum(each.claim.amount for each in trusted if each.claim.payer == payer)
