@@ -1,4 +1,4 @@
-"""Who asks: stock clients that sign anew, with and without a key, careful ones that do not, duplicates, bystanders, forgers."""
+"""Who asks: clients that sign anew, with and without a key, careful ones that do not, and the dishonest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 100.0
 NOTED = 2.0
 """Seconds it waits otherwise: that it left is on record then, also after a call to the store that failed."""
 UNSEEN = SILENT + 1.0
-"""Seconds a client waits that hung up on a stopped process: before, no other process can know that it left."""
+"""Seconds a client waits that hung up on a stopped process: nobody else can know earlier that it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,8 @@ class Twofold(Client):
                 return_exceptions=True,
             )
             whole = [reply for reply in replies if isinstance(reply, Reply)]
-            if any([self.took(reply) for reply in whole]):
+            taken = [self.took(reply) for reply in whole]
+            if any(taken):
                 return
             if any(reply.status == 402 for reply in whole):
                 self.want.refused = next(code(reply) for reply in whole if reply.status == 402)

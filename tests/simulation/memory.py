@@ -30,7 +30,6 @@ from gateway.payment import (
 )
 from gateway.store import SILENT, Step
 
-
 ABANDONED = 30.0
 """Seconds after which a claim whose lease has ended goes back to released."""
 
@@ -453,9 +452,13 @@ class MemoryStore:
             free = not record.in_flight and record.queued is None
             if free and record.forget_at is not None and record.forget_at <= now:
                 self._delete(key)
-            elif record.state is State.RESERVED and record.queued is None:
-                if max(record.leased_until, record.updated_at) + ABANDONED <= now / 1000:
-                    self._release(record)
+            elif self._left_behind(record):
+                self._release(record)
+
+    def _left_behind(self, record: Record) -> bool:
+        if record.state is not State.RESERVED or record.queued is not None:
+            return False
+        return max(record.leased_until, record.updated_at) + ABANDONED <= self._clock()
 
     def _delete(self, payment_id: str) -> None:
         claim = self.records.pop(payment_id).claim

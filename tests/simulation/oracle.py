@@ -57,9 +57,9 @@ def _ledger(world: World) -> None:
             world.violate("M6", f"{where} was settled by us")
         if paid and record.state is State.REFUSED and _after_claim(world, signed, record):
             world.violate("M6", f"{where} was paid after it was claimed")
-        if record.state is State.REFUSED and record.reason == "insufficient_funds":
-            if signed.payer not in world.hostile:
-                world.violate("M8", f"{where}: its payer had promised the same money elsewhere")
+        overdrawn = record.state is State.REFUSED and record.reason == "insufficient_funds"
+        if overdrawn and signed.payer not in world.hostile:
+            world.violate("M8", f"{where}: its payer had promised the same money elsewhere")
 
 
 def _after_claim(world: World, signed: Signed, record: Record) -> bool:
@@ -90,11 +90,8 @@ def _wants(world: World) -> None:
             )
         answered = sum(want.answered for want in wants)
         if count > answered and not any(want.expected_refusal for want in wants) and not _owed(world, key):
-            refused = [want.refused for want in wants]
-            world.violate(
-                "M4",
-                f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times; {refused}",
-            )
+            told = f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times"
+            world.violate("M4", f"{told}; {[want.refused for want in wants]}")
 
 
 def _answered(world: World) -> None:

@@ -1,8 +1,8 @@
 """Planting a bug: a piece of a function's source is replaced, in memory, for a while."""
 
 from __future__ import annotations
-
 import __future__
+
 import importlib
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""Gateway processes: the real gateway, put together as ``gateway.app`` does it, that can be killed and stopped."""
+"""Gateway processes: the real gateway, put together as by ``gateway.app``, that can be killed and stopped."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Process:
         world = self.world
         world.say(self.name, "drains")
         until = world.loop.time() + DRAIN
-        while self._listener.connections and world.loop.time() < until:
+        while self._listener.connections and world.loop.time() < until:  # noqa: ASYNC110 - as gateway.drain
             await asyncio.sleep(0.1)
         await self._settler.stop(max(0.0, until - world.loop.time()))
         await self._farewell()

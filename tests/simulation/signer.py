@@ -1,4 +1,4 @@
-"""The settlement key of simulated gateways: real decisions, transactions that only the simulated chain reads."""
+"""The settlement key of simulated gateways; its transactions only the simulated chain can read."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from simulation.hunt import hunt
 from simulation.mutants import MUTANTS, Mutant
 from simulation.patching import Edit, planted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from simulation.__main__ import tally
 from simulation.history import run
 from simulation.virtual import virtual

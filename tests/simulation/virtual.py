@@ -1,4 +1,4 @@
-"""Puts the gateway's modules on virtual time, and takes from them what is only for people or for real machines."""
+"""Puts the gateway's modules on virtual time, and takes from them what is for people or for machines."""
 
 from __future__ import annotations
 
