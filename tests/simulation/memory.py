@@ -47,8 +47,8 @@ class Record:
     leased_until: float = 0.0
     holder: str = ""
     in_flight: bool = True
-    queued: int | None = None
-    """Its place in the queue, by the order of joining."""
+    queued: tuple[int, str] | None = None
+    """Its place, by the order of joining, and the queue."""
     transaction: str = ""
     reason: str = ""
     answer: bytes | None = None
@@ -172,21 +172,27 @@ class MemoryStore:
         found: list[tuple[int, float, Record]] = []
         beside = set()
         for record in self.records.values():
-            if record is same or not self._owes(record, claim):
+            if not self._same_request(record, claim):
                 continue
             if not record.left and not self.silent(record.client):
                 beside.add(record.client)
+                continue
+            if record is same or not self._owes(record):
                 continue
             paid = record.state in REDEEMABLE
             found.append((0 if paid else 1, record.created_at, record))
         first = min(found, key=lambda each: each[:2], default=None)
         return (None if first is None else first[2]), frozenset(beside)
 
-    def _owes(self, record: Record, claim: Claim) -> bool:
-        """Whether the record's answer is what the claim asks for, and still to come."""
+    def _same_request(self, record: Record, claim: Claim) -> bool:
+        """Whether the record's answer is what the claim asks for, and perhaps still to come."""
         mine = record.claim
         if mine.payer != claim.payer or mine.digest != claim.digest or record.delivered_at is not None:
             return False
+        return record.state in OWED or record.state is State.RESERVED
+
+    def _owes(self, record: Record) -> bool:
+        """Whether it is still to come."""
         if record.state is State.SETTLED and record.settled_at is not None:
             return self._clock() - record.settled_at < self._redeem_window
         if record.state is State.RESERVED:
@@ -206,9 +212,11 @@ class MemoryStore:
         moment = self._moment(claim, record, caps)
         if record is None:
             record = self.records[claim.id] = Record(claim, created_at=now)
+        else:
+            self._give_back_key(record.claim)
         record.claim, record.moment = claim, moment
         record.exposure = claim.exposure if moment is Moment.DEFERRED else 0
-        record.in_flight, record.answer, record.reason, record.transaction = True, None, "", ""
+        record.in_flight, record.answer, record.reason = True, None, ""
         record.client, record.left, record.delivered_at, record.forget_at = by, False, None, None
         record.attempts += 1
         self._enter(record, State.RESERVED, again=True)
@@ -233,11 +241,7 @@ class MemoryStore:
     def exposure(self, payer: str, besides: Record | None = None) -> tuple[int, int]:
         """What deferred payments put at risk: by this payer, and in all."""
         now = self._clock()
-        counted = [
-            (each.claim.payer, each.exposure)
-            for each in self.records.values()
-            if each is not besides and each.in_flight
-        ]
+        counted = [(each.claim.payer, each.exposure) for each in self.records.values() if each is not besides]
         counted += [(whose, amount) for whose, amount, end in self.losses.values() if end > now]
         return sum(amount for whose, amount in counted if whose == payer), sum(each[1] for each in counted)
 
@@ -271,6 +275,7 @@ class MemoryStore:
         self._enter(record, State.RELEASED)
         self._fence += 1
         record.fence, record.leased_until, record.in_flight = self._fence, 0.0, False
+        record.exposure = 0
         until = min(record.claim.expires_at, self._clock() + self._released)
         record.forget_at = record.forget_at or int(until * 1000)
 
@@ -284,24 +289,30 @@ class MemoryStore:
         record.transaction = record.transaction if step.transaction is None else step.transaction
         record.reason = record.reason if step.reason is None else step.reason
         record.redemptions += step.redeemed
-        if step.answer is not None:
-            record.answer = step.answer if len(step.answer) <= self._max_answer else None
-        if step.lost and record.exposure:
-            self.losses[record.claim.id] = (record.claim.payer, record.exposure, self._clock() + LOSS_KEPT)
-        if step.to is State.SETTLED:
-            self.losses.pop(record.claim.id, None)
+        if step.answer is not None and len(step.answer) <= self._max_answer:
+            record.answer = step.answer
+        self._count(record, step)
         if step.queued is not None:
             self._queue(record, step.queued)
         if not step.keep_lease:
             record.leased_until = 0.0
         return True
 
+    def _count(self, record: Record, step: Step) -> None:
+        loss = (record.claim.payer, record.exposure, self._clock() + LOSS_KEPT)
+        if step.lost and record.exposure:
+            self.losses.setdefault(record.claim.id, loss)
+        if step.lost or not step.in_flight:
+            record.exposure = 0
+        if step.to is State.SETTLED:
+            self.losses.pop(record.claim.id, None)
+
     def _queue(self, record: Record, join: bool) -> None:
         if not join:
             record.queued = None
         elif record.queued is None:
             self._joined += 1
-            record.queued = self._joined
+            record.queued = (self._joined, record.claim.queue)
 
     def _ours(self, lease: Lease) -> Record | None:
         record = self.records.get(lease.payment_id)
@@ -318,9 +329,8 @@ class MemoryStore:
     def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
         """Lease what is queued, oldest first."""
         self._forget()
-        waiting = [each for each in self.records.values() if each.queued is not None]
-        ready = [each for each in waiting if each.claim.queue == queue and self._due(each)]
-        ready.sort(key=lambda each: each.queued or 0)
+        waiting = [each for each in self.records.values() if each.queued and each.queued[1] == queue]
+        ready = sorted(filter(self._due, waiting), key=lambda each: each.queued or ())
         for record in ready[:limit]:
             if record.state in TO_SETTLE:
                 self._enter(record, State.SETTLING)
@@ -461,11 +471,12 @@ class MemoryStore:
         return max(record.leased_until, record.updated_at) + ABANDONED <= self._clock()
 
     def _delete(self, payment_id: str) -> None:
-        claim = self.records.pop(payment_id).claim
-        if claim.idempotency_key is not None:
-            key = (claim.payer, claim.route, claim.idempotency_key)
-            if self.keyed.get(key) == payment_id:
-                del self.keyed[key]
+        self._give_back_key(self.records.pop(payment_id).claim)
+
+    def _give_back_key(self, claim: Claim) -> None:
+        key = (claim.payer, claim.route, claim.idempotency_key or "")
+        if self.keyed.get(key) == claim.id:
+            del self.keyed[key]
 
     def copy(self, record: Record) -> Payment:
         """The record as the protocol shows it."""
