@@ -213,7 +213,7 @@ class Exchange:
         """
         if purchase.route.settle_lost:
             await self._take(kept, steps.about_to_forward())
-        if not await self._leases.confirm(kept):
+        if kept.doubtful:
             raise in_progress()
 
     async def _settled(self, purchase: Purchase, kept: Kept) -> Payment | None:

@@ -31,7 +31,10 @@ class Kept:
 
     @property
     def doubtful(self) -> bool:
-        """Lost, or too long without a word from the store: this process may have slept."""
+        """Lost, or too long without a word from the store: this process may have slept.
+
+        Looked at before an effect that no fence guards; a lease in doubt is never made good again.
+        """
         return self.lost or time.monotonic() >= self.until
 
 
@@ -51,12 +54,6 @@ class Leases:
         finally:
             if self._held.get(lease.payment_id) is kept:
                 del self._held[lease.payment_id]
-
-    async def confirm(self, kept: Kept) -> bool:
-        """Whether the lease is ours right now: before an effect that no fence guards."""
-        if kept.doubtful and not kept.lost:
-            await self._renew([kept])
-        return not kept.doubtful
 
     async def run(self) -> None:
         """Renew for ever; a store that is down is tried again."""

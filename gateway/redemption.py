@@ -101,7 +101,7 @@ class Redemption:
         if lease is None:
             return await self._not_now(purchase, payment)
         with self._leases.kept(lease, taken_at) as kept:
-            if not await self._leases.confirm(kept):
+            if kept.doubtful:
                 raise in_progress()
             return await self._serve(purchase, payment, lease, again)
 

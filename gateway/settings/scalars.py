@@ -164,9 +164,9 @@ def parse_network_range(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6
         raise ValueError("must be a range of addresses such as `10.0.0.0/8`, host bits zero") from error
 
 
-def parse_micros(text: str) -> int:
+def parse_micros(value: object) -> int:
     """``$1`` or ``$0.25`` in millionths of a dollar."""
-    found = re.fullmatch(r"\$([0-9]{1,12})(?:\.([0-9]{1,6}))?", text)
+    found = re.fullmatch(r"\$([0-9]{1,12})(?:\.([0-9]{1,6}))?", str(value))
     if not found:
         raise ValueError("must be dollars such as `$1` or `$0.25`, at most six decimals")
     return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))

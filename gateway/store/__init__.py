@@ -120,7 +120,7 @@ class Store(Protocol):
         """Take one step, if the fence is still ours and the state is in ``step.since``."""
 
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> frozenset[str]:
-        """Lengthen leases; returns the ids whose fence is still ours."""
+        """Lengthen leases that are still live; returns their ids. One that has ended stays ended."""
 
     async def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:
         """Lease queued payments to the instance ``by``, oldest first: fence + 1.

@@ -27,8 +27,8 @@ RETURNING seq, delivered_at
 """
 
 RENEW = f"""
-UPDATE payment SET leased_until = CASE WHEN leased_until THEN max(leased_until, :until) ELSE 0 END
-WHERE id = :id AND fence = :fence AND NOT {FORGOTTEN} RETURNING id
+UPDATE payment SET leased_until = max(leased_until, :until)
+WHERE id = :id AND fence = :fence AND {LIVE} AND NOT {FORGOTTEN} RETURNING id
 """
 
 BEGINS = f"instr('{state_set(TO_SETTLE)}', ',' || state || ',')"
@@ -83,7 +83,7 @@ def _count(db: sqlite3.Connection, seq: int, payment_id: str, step: Step, now: i
 
 
 def renew(db: sqlite3.Connection, leases: Sequence[Lease], lease: int) -> frozenset[str]:
-    """A lease that a step has ended stays ended: renewing it late must not keep others away."""
+    """A lease that has ended stays ended: others may have acted on that."""
     now = clock()
     ours: set[str] = set()
     for held in leases:

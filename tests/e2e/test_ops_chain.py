@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from kit.answers import Answer, request
 from kit.anvil import Anvil
 from kit.deployment import PRICE, Deployment, deployed
-from kit.ops import assert_problem, eventually, ledger, metric, tracebacks
+from kit.ops import assert_problem, eventually, ledger, metric, records, tracebacks
 from kit.upstream_answers import held, ok_json
 
 FundedAccount = Callable[..., Any]
@@ -227,3 +228,47 @@ def transfers(shop: Deployment) -> int:
     payee = "0x" + shop.pay_to[2:].lower().rjust(64, "0")
     query = {"fromBlock": "earliest", "toBlock": "latest", "topics": [topic, None, payee]}
     return len(shop.anvil.rpc("eth_getLogs", query))
+
+
+# Gas, and money without a record
+
+
+def test_a_signer_without_gas_takes_no_work(shop: Deployment, funded_account: FundedAccount) -> None:
+    """503 before the upstream is asked; it goes on by itself when gas arrives."""
+    payment = shop.sign("/v1/x", funded_account())
+    shop.gateway.stop()
+    shop.anvil.rpc("anvil_setBalance", shop.sender.address, hex(10**9))
+    shop.gateway.start()
+    quoted = eventually(lambda: _of_status(request(shop.url + "/v1/x"), 503))
+    assert quoted.json()["code"] == "settlement_unavailable" and quoted.headers["retry-after"]
+    paid = request(shop.url + "/v1/x", headers=payment.headers)
+    assert paid.status == 503 and shop.upstream.count("/v1/x") == 0
+
+    shop.anvil.rpc("anvil_setBalance", shop.sender.address, hex(10**19))
+
+    bought_at_last = eventually(lambda: _of_status(request(shop.url + "/v1/x", headers=payment.headers), 200))
+    assert bought_at_last.transaction and shop.upstream.count("/v1/x") == 1
+
+
+def _of_status(answer: Answer, status: int) -> Answer | None:
+    return answer if answer.status == status else None
+
+
+def test_money_without_a_record_is_told_to_the_operator(
+    shop: Deployment, funded_account: FundedAccount, tmp_path: Path
+) -> None:
+    """An authorization that already paid us is shown to a store that knows nothing of it."""
+    payment = shop.sign("/v1/x", funded_account())
+    assert request(shop.url + "/v1/x", headers=payment.headers).status == 200
+    shop.gateway.stop()
+    shutil.rmtree(shop.gateway.folder / "data")
+    shop.gateway.start()
+
+    refused = request(shop.url + "/v1/x", headers=payment.headers)
+
+    assert refused.status == 402
+    assert refused.json()["code"] == "invalid_exact_evm_nonce_already_used"
+    (orphan,) = eventually(lambda: records(shop.gateway, "orphan"))
+    assert orphan["tx"] and shop.upstream.count("/v1/x") == 1
+    request(shop.url + "/v1/x", headers=payment.headers)
+    assert len(records(shop.gateway, "orphan")) == 1

@@ -144,7 +144,7 @@ async def test_routes(connect: Connect) -> None:
 
 async def test_pages_follow_each_other(connect: Connect, store: SqliteStore) -> None:
     for number in range(7):
-        await store.reserve(_claim(number), lease=10, max_attempts=5)
+        await store.reserve(_claim(number), by="me", lease=10, max_attempts=5)
     client = await connect()
     seen: list[str] = []
     cursor: str | None = ""
@@ -159,7 +159,7 @@ async def test_pages_follow_each_other(connect: Connect, store: SqliteStore) -> 
 
 async def test_filters(connect: Connect, store: SqliteStore) -> None:
     for number in range(4):
-        await store.reserve(_claim(number), lease=10, max_attempts=5)
+        await store.reserve(_claim(number), by="me", lease=10, max_attempts=5)
     client = await connect()
     for query, expected in (("state=reserved", 4), ("state=settled", 0), ("route=r1", 2), ("route=r9", 0)):
         page = await (await client.get(f"/payments?{query}")).json()
@@ -168,7 +168,7 @@ async def test_filters(connect: Connect, store: SqliteStore) -> None:
 
 async def test_one_payment_with_its_history(connect: Connect, store: SqliteStore) -> None:
     claim = _claim(1)
-    await store.reserve(claim, lease=10, max_attempts=5)
+    await store.reserve(claim, by="me", lease=10, max_attempts=5)
     told = await (await (await connect()).get(f"/payments/{claim.id}")).json()
     assert (told["state"], told["payer"], told["amount"]) == ("reserved", "0xpayer", "1")
     assert [each["state"] for each in told["transitions"]] == ["reserved"]

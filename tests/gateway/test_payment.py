@@ -23,7 +23,8 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_money_that_may_have_moved_never_becomes_free_again() -> None:
-    for state in (State.SERVED, State.SETTLING, State.UNKNOWN, State.SETTLED, State.REFUSED):
+    free = {State.RESERVED, State.RELEASED}
+    for state in set(State) - free:
         assert not reachable(state) & {State.RELEASED, State.RESERVED, State.SERVED}
 
 
@@ -31,8 +32,14 @@ def test_unknown_leaves_by_evidence_only() -> None:
     assert TRANSITIONS[State.UNKNOWN] == {State.SETTLED, State.REFUSED}
 
 
-def test_settled_is_the_end() -> None:
-    assert TRANSITIONS[State.SETTLED] == frozenset()
+def test_settled_money_is_owed_for_until_its_answer_is_out() -> None:
+    owed = {State.SETTLED, State.SERVING, State.REFUND_DUE}
+    for state in owed:
+        assert reachable(state) <= owed
+
+
+def test_nothing_is_handed_out_before_the_money_is_here() -> None:
+    assert allowed_from(State.SERVING) == {State.SETTLED, State.REFUND_DUE}
 
 
 def test_allowed_from_is_the_table_read_backwards() -> None:

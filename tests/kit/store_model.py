@@ -272,7 +272,7 @@ class Model:
 
     def renew(self, payment_id: str, fence: int) -> bool:
         record = self.records.get(payment_id)
-        return record is not None and record.fence == fence
+        return record is not None and record.fence == fence and self.live(record)
 
     def due(self, queue: str, by: str, limit: int, leased: bool) -> list[str]:
         waiting = [self.records[key] for key in self.queue if self.records[key].queued == queue]

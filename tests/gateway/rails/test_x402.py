@@ -14,7 +14,16 @@ from kit.accounts import new_account
 from kit.answers import decoded
 from kit.payments import sign_payment
 
-from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settled, Settlement
+from facilitator.base import (
+    Accepted,
+    Due,
+    Journal,
+    Purse,
+    Refused,
+    Settled,
+    Settlement,
+    VerificationUnavailable,
+)
 from facilitator.wire import PaymentPayload, PaymentRequirements
 from gateway.payment import Payment, State
 from gateway.rails.base import Credential, MalformedCredential, OtherClaims, Quote
@@ -50,6 +59,10 @@ class RecordingFacilitator:
     def __init__(self) -> None:
         self.verified: list[tuple[PaymentRequirements, int, int]] = []
         self.transfers: dict[str, PaymentRequirements] = {}
+        self.gas = True
+
+    def fueled(self, network: str) -> bool:
+        return self.gas
 
     def senders(self) -> list[str]:
         return ["eip155:84532:0xsender"]
@@ -99,6 +112,7 @@ def credential(rail: X402Rail, version: int = 2, quote: Quote = QUOTE, **changes
 
 def signed(rail: X402Rail, version: int, quote: Quote = QUOTE, **changes: Any) -> Any:
     challenge = rail.challenge(quote, "payment_required")
+    assert challenge is not None
     accepts = (
         challenge.body["accepts"]
         if version == 1
@@ -243,3 +257,26 @@ def test_a_v1_only_rail_sends_no_v2_header(facilitator: RecordingFacilitator) ->
         worth=lambda terms: terms.amount,
     )
     assert rail.headers == ("X-PAYMENT",) and not rail.challenge(QUOTE, "payment_required").fields
+
+
+async def test_without_gas_nothing_is_offered_and_nothing_verified(
+    rail: X402Rail, facilitator: RecordingFacilitator
+) -> None:
+    """What could not be settled must not be worked for."""
+    mine = credential(rail)
+    facilitator.gas = False
+    assert rail.challenge(QUOTE, "payment_required") is None
+
+    async def nothing() -> list[Payment]:
+        return []
+
+    with pytest.raises(VerificationUnavailable, match="gas"):
+        await rail.verify(mine, OtherClaims(0, nothing), 30.0)
+    assert facilitator.verified == []
+
+
+def test_a_deferred_receipt_is_a_promise(rail: X402Rail) -> None:
+    extra = {"settlement": "deferred", "paymentId": "pay_1"}
+    _, value = rail.receipt(credential(rail).terms, transaction="", reason=None, extra=extra)
+    told = decoded(value.decode())
+    assert told["success"] is True and told["transaction"] == "" and told["extra"] == extra

@@ -143,8 +143,8 @@ def test_defaults_are_those_of_the_example() -> None:
     assert Server.model_validate(written) == Server()
     assert Store.model_validate(data["store"]) == Store()
     assert set(Server.model_fields) == set(data["server"])
-    assert set(Store.model_fields) == set(data["store"])
-    assert set(Configuration.model_fields) == set(data)
+    assert set(Store.model_fields) == {*data["store"], "wait_replicas"}
+    assert set(Configuration.model_fields) == {*data, "exposure"}
 
 
 def test_offers(tmp_path: Path) -> None:

@@ -255,8 +255,18 @@ async def test_renew_does_not_revive_an_ended_lease(store: Store) -> None:
     claim = make_claim()
     mine = await claimed(store, claim)
     assert await store.advance(mine.lease, step(State.SERVED, queued=True))
-    assert await store.renew([mine.lease], lease=60) == {claim.id}
+    assert await store.renew([mine.lease], lease=60) == frozenset()
     assert len(await store.due(claim.queue, by=HERE.name, limit=1, lease=1)) == 1
+
+
+async def test_renew_does_not_revive_a_lapsed_lease(store: Store) -> None:
+    """Its holder slept: others may have acted on that."""
+    claim = make_claim()
+    mine = await claimed(store, claim, lease=0.05)
+    await asyncio.sleep(0.1)
+    assert await store.renew([mine.lease], lease=60) == frozenset()
+    found = await store.find(claim.id)
+    assert found is not None and not found.leased
 
 
 async def test_states_of_several(store: Store) -> None:

@@ -48,7 +48,7 @@ async def test_a_released_claim_is_claimed_again(store: Store, clock: Clock) -> 
 async def test_a_claim_is_not_abandoned_while_its_lease_is_young(store: Store, clock: Clock) -> None:
     """Renewed, or ended less than half a minute ago; its holder may sleep."""
     renewed, ended = make_claim(), make_claim()
-    mine = await claimed(store, renewed, lease=1)
+    mine = await claimed(store, renewed, lease=40)
     await claimed(store, ended, lease=1)
     clock.records(28)
     assert await store.renew([mine.lease], lease=60) == {renewed.id}
