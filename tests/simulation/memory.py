@@ -319,11 +319,10 @@ class MemoryStore:
         return record if record is not None and record.fence == lease.fence else None
 
     def renew(self, leases: Sequence[Lease], *, lease: float) -> frozenset[str]:
-        """Lengthen leases."""
-        ours = [record for each in leases if (record := self._ours(each)) is not None]
+        """Lengthen leases that are still live."""
+        ours = [record for each in leases if (record := self._ours(each)) is not None and self.leased(record)]
         for record in ours:
-            if record.leased_until:
-                record.leased_until = max(record.leased_until, self._clock() + lease)
+            record.leased_until = max(record.leased_until, self._clock() + lease)
         return frozenset(record.claim.id for record in ours)
 
     def due(self, queue: str, *, by: str, limit: int, lease: float) -> list[Payment]:

@@ -168,8 +168,22 @@ MUTANTS = (
     ),
     _mutant(
         "nobody looks before forwarding whether the claim is still theirs",
-        ("gateway.leases", "Leases.confirm", "return not kept.doubtful", "return True"),
-        ("gateway.leases", "Leases.confirm", "if kept.doubtful and not kept.lost:", "if False:"),
+        (
+            "gateway.leases",
+            "Kept.doubtful",
+            "return self.lost or time.monotonic() >= self.until",
+            "return False",
+        ),
+    ),
+    _mutant(
+        "a lapsed lease is made good again",
+        (
+            "gateway.leases",
+            "Kept.doubtful",
+            "return self.lost or time.monotonic() >= self.until",
+            "return self.lost",
+        ),
+        (STORE, "MemoryStore.renew", " and self.leased(record)", ""),
     ),
     _mutant(
         "what is paid for is served without a lease",

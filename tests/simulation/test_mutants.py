@@ -30,7 +30,7 @@ def test_every_bug_can_still_be_planted(mutant: Mutant) -> None:
 
 
 def test_a_bug_whose_code_is_gone_is_told() -> None:
-    edit = Edit("gateway.leases", "Leases.confirm", "no such code", "")
+    edit = Edit("gateway.leases", "Leases.run", "no such code", "")
     with pytest.raises(ValueError, match="no such code"), planted([edit]):
         pass
 
