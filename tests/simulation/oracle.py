@@ -88,7 +88,7 @@ def _wants(world: World) -> None:
             world.violate(
                 "M7", f"payer {key[0]} wanted {key[1]} {len(wants)} times and was charged {count} times"
             )
-        answered = sum(want.answered for want in wants)
+        answered = sum(len(set(want.answers)) for want in wants)
         if count > answered and not any(want.expected_refusal for want in wants) and not _owed(world, key):
             told = f"payer {key[0]} was charged {count} times for {key[1]}, answered {answered} times"
             world.violate("M4", f"{told}; {[want.refused for want in wants]}")
