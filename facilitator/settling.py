@@ -23,7 +23,7 @@ from facilitator.chain import ChainClient, Receipt, Snapshot
 from facilitator.fuel import Fuel
 from facilitator.lane import TEND, Lane, Transfer
 from facilitator.receipts import Receipts
-from facilitator.testimony import Case, hear
+from facilitator.testimony import Case, hear, replaced
 
 if TYPE_CHECKING:
     from facilitator.signer import Delivery, Signer
@@ -191,8 +191,7 @@ class _Settling:
         """Whether other transactions took all our nonces; then ours need no more care."""
         for outgoing in self._newest():
             group = [each for each in self._sent if _place(each) == _place(outgoing)]
-            address = outgoing.sender.rpartition(":")[2]
-            if not await self._client.replaced([each.hash for each in group], address, outgoing.nonce):
+            if not await replaced(self._client.apart(), group):
                 return False
         for outgoing in self._sent:
             await self._journal.close(outgoing)

@@ -7,9 +7,9 @@ hides): see :func:`hear`. Source: DESIGN section 4 ("Unknown is not failed").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from facilitator import token_abi
 from facilitator.base import Due, Outgoing, Refused, Settled, Settlement, Unknown, VerificationUnavailable
@@ -18,6 +18,8 @@ from facilitator.evidence import judge_used
 from facilitator.exact_evm import VALID_BEFORE
 from facilitator.receipts import about
 from facilitator.rpc import quantity
+
+T = TypeVar("T")
 
 TRANSFER_MISMATCH = "invalid_exact_evm_transfer_event_mismatch"
 TRANSACTION_FAILED = "transaction_failed"
@@ -61,7 +63,7 @@ async def hear(clients: Sequence[ChainClient], case: Case) -> Settlement:
     """
     asked = [client for client in clients if not client.rpc.resting] or clients
     heard: list[Testimony] = []
-    tasks = [asyncio.create_task(_testify_or_none(client, case)) for client in asked]
+    tasks = [asyncio.create_task(_or_none(testify(client, case))) for client in asked]
     try:
         for answer in asyncio.as_completed(tasks):
             testimony = await answer
@@ -76,9 +78,22 @@ async def hear(clients: Sequence[ChainClient], case: Case) -> Settlement:
     return _together(heard, len(clients))
 
 
-async def _testify_or_none(client: ChainClient, case: Case) -> Testimony | None:
+async def replaced(clients: Sequence[ChainClient], group: Sequence[Outgoing]) -> bool:
+    """Whether none of ``group``, all of one sender and nonce, can be mined any more, because another
+    transaction was: when all endpoints that answer say so, and at least two where two are configured."""
+    hashes, address = [each.hash for each in group], group[0].sender.rpartition(":")[2]
+    asked = [client for client in clients if not client.rpc.resting] or clients
+    answers = await asyncio.gather(
+        *(_or_none(client.replaced(hashes, address, group[0].nonce)) for client in asked)
+    )
+    said = [answer for answer in answers if answer is not None]
+    return len(said) >= min(2, len(clients)) and all(said)
+
+
+async def _or_none(question: Awaitable[T]) -> T | None:
+    """The answer, or None when that endpoint gives none."""
     try:
-        return await testify(client, case)
+        return await question
     except VerificationUnavailable:
         return None
 
@@ -129,8 +144,6 @@ async def _verdict(
     for receipt in settled_down:
         if case.proven_by(receipt):
             return Settled(receipt["transactionHash"].lower())
-    if len(settled_down) < len(receipts):
-        return Unknown(receipts[0]["transactionHash"].lower())
     if used:
         return await judge_used(client, case.due, case.hashes, case.our_keys)
     if settled_down and over:

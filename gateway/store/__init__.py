@@ -11,7 +11,14 @@ may not have happened; leases are measured with the store's own clock.
 A lease is live until it lapses or its holder is dead. An instance is dead when the store does not
 know it (any more): a successor on its slot, or somebody who saw its process gone, removed it.
 It is silent when it is dead or its last sign is older than ``SILENT``; the clients of a silent
-instance count as gone, its leases do not.
+instance count as gone, its leases do not. Payments are read accordingly: ``leased_until`` is 0 when
+the holder is dead, ``left`` is set when the client counts as gone and the answer was not delivered.
+An instance that gave no sign for a day is dead.
+
+Housekeeping, about once a second: a ``reserved`` payment that is not queued and whose lease has been
+over for 30 s becomes ``released``, and is forgotten when it is void or after ``Limits.released``.
+Answers of payments that are no longer in flight make room for others when they were delivered or
+nobody paid for them; the others are owed, and kept for the longer of the two windows.
 """
 
 from __future__ import annotations
@@ -39,7 +46,8 @@ class Step:
     transaction: str | None = None
     reason: str | None = None
     answer: bytes | None = None
-    """The upstream's answer, kept under the payment's id for ``replay_window``."""
+    """The upstream's answer, kept under the payment's id for ``replay_window`` after its money is no
+    longer in flight (for ``redeem_window`` if that is longer and it was not delivered)."""
     lost: bool = False
     """Served, and refused by the money: an exposure goes on counting for ``payment.LOSS_KEPT``.
     Otherwise it ends with ``in_flight``."""
@@ -66,8 +74,8 @@ class Store(Protocol):
         """One cheap round trip; StoreUnavailable when the store does not answer."""
 
     async def arrive(self, instance: Instance) -> None:
-        """Make an instance known. Dead from now on: those of its slot that belong to another run or
-        have the same number."""
+        """Make an instance known; its name must be its own. Dead from now on: those of its slot that
+        belong to another run or have the same number."""
 
     async def beat(self, name: str) -> bool:
         """A sign of life; False when the instance is dead: then it needs another name."""
@@ -88,7 +96,8 @@ class Store(Protocol):
         1. The record with this id, unless it has the same digest, fewer than ``max_attempts``
            attempts, and is ``released``, or ``reserved`` without a live lease and not queued (SAME).
         2. The record this payer and route last claimed with this idempotency key (KEYED), unless it
-           is ``released``, ``refused``, or ``reserved`` without a live lease and not queued.
+           is ``released``, ``refused``, or ``reserved`` without a live lease and not queued. A record
+           claimed again with another key gives its former one back.
         3. A record of this payer and digest whose client is gone (``left``, or its instance is silent)
            and which was never delivered (LOST): ``settled`` less than ``redeem_window`` ago or
            ``refund_due`` first, else any in ``payment.OWED`` (not ``settled`` longer ago), or ``reserved``
@@ -97,11 +106,12 @@ class Store(Protocol):
         Otherwise claimed: state ``reserved``, attempts + 1, fence + 1, a lease of ``lease`` seconds held
         by ``by``, who also is the payment's client now (``left`` and ``delivered_at`` start anew); the
         claim's terms; the amount counts against ``claim.purse`` and the sum of the purse's other claims
-        in flight is read. ``beside`` are the clients' instances of the records that rule 3 looked at and
-        let pass because their client is there.
+        in flight is read. ``beside`` are the clients' instances of the undelivered records of this payer
+        and digest (``reserved`` or in ``payment.OWED``) that rule 3 let pass because their client is there;
+        ``by`` may be among them.
 
         A ``deferred`` claim is recorded as ``after`` where its payer has a loss on record, or where its
-        exposure and those on record would be above ``caps`` (per payer, in total).
+        exposure and those on record would be above ``caps`` (per payer, in total; None: no caps).
         """
 
     async def find(self, payment_id: str) -> Payment | None:
@@ -157,8 +167,8 @@ class Store(Protocol):
     async def hold(self, name: str, owner: str, *, lease: float) -> int | None:
         """Take or lengthen the lease ``name``; its epoch, or None while another live owner has it.
 
-        ``owner`` is an instance's name. The epoch grows with every change of owner (also for the same
-        owner after a lapse).
+        ``owner`` is an instance's name; any other counts as dead at once. The epoch grows with every
+        change of owner (also for the same owner after a lapse).
         """
 
     async def give_up(self, name: str, owner: str) -> None:
@@ -166,7 +176,7 @@ class Store(Protocol):
 
     async def record_transaction(self, epoch: int, transaction: Outgoing) -> bool:
         """Make a transaction durable before it is sent; False unless the lease named
-        ``transaction.sender`` is held, unlapsed, under ``epoch``."""
+        ``transaction.sender`` is live under ``epoch``."""
 
     async def close_transaction(self, transaction: Outgoing) -> None:
         """The transaction needs no more care: it is mined and judged, or replaced."""

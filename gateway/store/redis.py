@@ -1,7 +1,9 @@
 """The store for several machines: one Redis primary, every step one Lua script.
 
 Redis runs a script alone and writes it to the append-only file as a whole, so each step is atomic;
-times are Redis' own. See :mod:`gateway.store.redis_fitness` for what an acknowledged write survives.
+times are Redis' own. With ``wait_replicas`` a write is acknowledged once as many replicas have it, so
+that it survives a failover to one of them; StoreUnavailable says that they do not (yet). See
+:mod:`gateway.store.redis_fitness` for what else it survives.
 """
 
 from __future__ import annotations

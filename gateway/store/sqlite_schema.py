@@ -54,7 +54,6 @@ CREATE INDEX payment_purse ON payment (purse) WHERE in_flight;
 CREATE INDEX payment_queue ON payment (queued, queue_seq) WHERE queued IS NOT NULL;
 CREATE INDEX payment_owed ON payment (owed, gone, client) WHERE owed IS NOT NULL;
 CREATE UNIQUE INDEX payment_keyed ON payment (keyed) WHERE keyed IS NOT NULL;
-CREATE INDEX payment_abandoned ON payment (leased_until) WHERE state = 'reserved' AND queued IS NULL;
 CREATE INDEX payment_forget ON payment (forget_at)
     WHERE forget_at IS NOT NULL AND NOT in_flight AND queued IS NULL;
 

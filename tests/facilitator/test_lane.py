@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -129,8 +130,10 @@ async def test_a_stuck_transaction_nobody_waits_for(
         await rig.facilitator(anvil.url, settle_within=0.2).settle(gone, journal)
         base_fee(anvil, 20)
         facilitator = rig.facilitator(anvil.url, settle_within=0.2)
+        deadline = time.monotonic() + 5
         while len(journal.recorded) < 3:
             assert isinstance(await facilitator.settle(due, journal), Unknown)
+            assert time.monotonic() < deadline
         anvil.mine()
         assert isinstance(await facilitator.settle(due, journal), Settled)
         assert [each.nonce for each in journal.recorded] == [0, 0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -185,3 +186,21 @@ async def test_restart_with_open_transactions(
         for due in dues:
             assert isinstance(await after.settle(due, journal), Settled)
         assert (rig.count(anvil), rig.transfers(anvil, terms)) == (4, 4)
+
+
+async def test_once_public_a_failing_simulation_refuses_nothing(
+    anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements, token_calls: SimpleNamespace
+) -> None:
+    """Ours can never be mined and the token is paused; but who saw the authorization may send it later."""
+    anvil.mint(payer.address, terms.amount)
+    facilitator, due = rig.facilitator(anvil.url, settle_within=0.3), rig.due(payer.pay(terms), terms)
+    anvil.rpc("evm_setAutomine", False)
+    pending = await facilitator.settle(due, journal)
+    anvil.rpc("anvil_dropAllTransactions")
+    anvil.rpc("evm_setAutomine", True)
+    anvil.rpc("eth_sendTransaction", {"from": OPERATOR.address, "to": OPERATOR.address})
+    token_calls.send("pause")
+    assert await facilitator.settle(due, journal) == pending == Unknown(journal.recorded[0].hash)
+    assert journal.closed == {pending.transaction}
+    token_calls.send("unpause")
+    assert await facilitator.settle(due, journal) == Settled(journal.recorded[1].hash)

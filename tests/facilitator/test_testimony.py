@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from kit.anvil import Anvil
-from kit.faultproxy import FaultProxy, Feign, Lie, nothing, reverted
+from kit.faultproxy import Error, FaultProxy, Feign, Lie, nothing, reverted
 from web3 import Web3
 
 from facilitator import testimony
@@ -73,6 +74,22 @@ async def test_a_forged_receipt_delivers_nothing(
     assert SEND not in honest.asked
     assert await facilitator.settle(due, journal) == Settled(pending.transaction), "sent to the other, too"
     assert rig.transfers(anvil, terms) == 1
+
+
+async def test_a_wrong_clock_makes_no_liar_credible(
+    anvil: Anvil, proxies: Proxies, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-03, clock-00: by our clock both endpoints lag; that the honest one does excuses nothing."""
+    anvil.mint(payer.address, terms.amount)
+    liar, honest = proxies(2)
+    due = rig.due(payer.pay(terms), terms)
+    for each in (liar, honest):
+        each.on(Feign(swallow), SEND)
+    before = rig.facilitator(liar.url, honest.url, settle_within=0.3)
+    pending = await before.settle(due, journal)
+    liar.on(forged(anvil, due), RECEIPT)
+    wrong = rig.facilitator(liar.url, honest.url, settle_within=0.3, clock=lambda: time.time() + 3600)
+    assert await wrong.settle(due, journal) == pending == Unknown(journal.recorded[0].hash)
 
 
 @pytest.mark.parametrize("lie", ["null", "reverted", "another's"])
@@ -216,6 +233,42 @@ async def test_nothing_is_refused_while_one_of_ours_may_be_mined(
     assert (await testimony.testify(client, Case(due, [failed, waits], ours))).verdict == Unknown()
     raised = replace(waits, nonce=0)
     assert await hear(client.apart(), Case(due, [failed, raised], ours)) == Refused(TRANSACTION_FAILED)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_no_second_transaction_on_one_endpoints_word(
+    anvil: Anvil, proxies: Proxies, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """chain-03: it says that another transaction took our nonce and that nothing is paid: gas for nothing."""
+    anvil.mint(payer.address, terms.amount)
+    liar, honest = proxies(2)
+    due = rig.due(payer.pay(terms), terms)
+    facilitator = rig.facilitator(liar.url, honest.url, settle_within=0.5)
+    anvil.rpc("evm_setAutomine", False)
+    await facilitator.settle(due, journal)
+    liar.on(Lie(nothing), RECEIPT)
+    liar.on(Lie(lambda params, count: hex(int(count, 16) + 5)), "eth_getTransactionCount")
+    liar.on(Error("nonce too low"), SEND)
+    assert await facilitator.settle(due, journal) == Unknown(journal.recorded[0].hash)
+    assert len(journal.recorded) == 1
+    liar.clear()
+    anvil.mine()
+    assert await facilitator.settle(due, journal) == Settled(journal.recorded[0].hash)
+
+
+async def test_a_front_runners_receipt_is_not_passed_off_as_ours(
+    anvil: Anvil, proxy: FaultProxy, rig: Any, payer: Any, terms: PaymentRequirements, token_calls: Any
+) -> None:
+    """chain-03, chain-19: an endpoint shows theirs when asked for ours: still recognised, not our own."""
+    anvil.mint(payer.address, terms.amount)
+    due = rig.due(payer.pay(terms), terms)
+    theirs = token_calls.transfer(due.payload)
+    receipt = anvil.rpc(RECEIPT, theirs)
+    proxy.on(Lie(lambda params, truth: receipt), RECEIPT)
+    client = rig.facilitator(proxy.url).client(terms.network)
+    case = Case(due, [outgoing(due, "0x" + "11" * 32, 0)], [OPERATOR.address.lower()])
+    found = await testimony.testify(client, case)
+    assert found.verdict == Settled(theirs, recognised=True)
 
 
 def outgoing(due: Due, transaction: str, nonce: int) -> Outgoing:

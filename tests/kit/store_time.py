@@ -79,8 +79,8 @@ class RedisClock:
 
     def records(self, seconds: float) -> None:
         self._run(RECORDS, (), seconds, FIELDS)
-        for index in ("tollway:sweep", "tollway:expiry"):
-            self._run(SCORES, (index,), seconds)
+        self._run(SCORES, ("tollway:expiry",), seconds)
+        self._run(SCORES, ("tollway:state:reserved",), seconds * 1000)
 
     def settlements(self, seconds: float) -> None:
         self._run(RECORDS, (), seconds, ("settled_at",))

@@ -28,20 +28,26 @@ local function drop_stale(place, window)
   return #stale
 end
 
+-- Round and round through the older claims, so that many live ones hide no dead one.
 local function release_abandoned()
-  local ended = past('tollway:sweep', NOW - ABANDONED)
-  for _, id in ipairs(ended) do
+  local from = redis.call('GET', 'tollway:swept')
+  local claims = redis.call('ZRANGEBYSCORE', 'tollway:state:reserved', from and '(' .. from or '-inf',
+    MICROS - ABANDONED * 1000, 'WITHSCORES', 'LIMIT', 0, batch)
+  for i = 1, #claims, 2 do
+    local id = claims[i]
     local payment = load(id)
     if not payment then
-      redis.call('ZREM', 'tollway:sweep', id)
-    elseif math.max(payment.leased_until, payment.updated_at) > NOW - ABANDONED then
-      redis.call('ZREM', 'tollway:sweep', id)
-      redis.call('ZADD', 'tollway:sweep', math.max(payment.leased_until, payment.updated_at), id)
-    else
+      redis.call('ZREM', 'tollway:state:reserved', id)
+    elseif not payment.queued and math.max(payment.leased_until, payment.updated_at) <= NOW - ABANDONED then
       release(id, payment, nil, kept)
     end
   end
-  return #ended
+  if #claims == 2 * batch then
+    redis.call('SET', 'tollway:swept', claims[#claims])
+  elseif from then
+    redis.call('DEL', 'tollway:swept')
+  end
+  return #claims / 2
 end
 
 local done = math.max(

@@ -46,6 +46,7 @@ store:
   max_answer: 1MiB
   max_answers: 512MiB
   durability: strict
+  wait_replicas: 0
 
 networks:
   localdev:
@@ -126,8 +127,8 @@ def test_the_example(tmp_path: Path) -> None:
     assert settings.networks["localdev"].caip2 == "eip155:84532"
     assert settings.networks["localdev"].max_fee_gwei == Decimal(50)
     assert [line.partition("gateway.yaml:")[2] for line in settings.warnings] == [
-        "52:16: rails.x402.networks[0]: localdev is a test network",
-        "61:12: policies[0]: matches no file",
+        "53:16: rails.x402.networks[0]: localdev is a test network",
+        "62:12: policies[0]: matches no file",
     ]
 
 
@@ -141,7 +142,7 @@ def test_defaults_are_those_of_the_example() -> None:
         "trusted_proxies": [],
     }
     assert Server.model_validate(written) == Server()
-    assert Store.model_validate(data["store"]) == Store()
+    assert Store.model_validate(data["store"] | {"wait_replicas": 0}) == Store()
     assert set(Server.model_fields) == set(data["server"])
     assert set(Store.model_fields) == {*data["store"], "wait_replicas"}
     assert set(Configuration.model_fields) == {*data, "exposure"}

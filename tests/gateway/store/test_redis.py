@@ -13,7 +13,7 @@ from kit.redis_server import RedisServer
 from kit.stores import HERE, claimed, make_claim, settle, step
 
 from gateway.errors import StoreUnavailable, StoreUnfit
-from gateway.payment import State
+from gateway.payment import Moment, State
 from gateway.store import Store
 from gateway.store.connect import open_store
 
@@ -142,10 +142,14 @@ async def test_scripts_forgotten_by_the_server_are_brought_again(server: RedisSe
 async def test_out_of_memory(server: RedisServer, store: Store) -> None:
     """New claims are refused whole; what is under way can still be brought to its end."""
     claim, refused = make_claim(purse="p"), make_claim(purse="p")
+    await store.arrive(HERE)
     mine = await claimed(store, claim)
     server.command("CONFIG", "SET", "maxmemory", "1")
     await in_time(claimed(store, refused))
     assert await store.advance(mine.lease, step(State.SERVED, answer=b"a", queued=True))
+    assert await store.beat(HERE.name)
+    await store.mark(left=[claim.id])
+    await store.mark(delivered=[claim.id])
     server.command("CONFIG", "SET", "maxmemory", "0")
     assert [payment.id for payment in await store.in_flight("p")] == [claim.id]
     assert await store.find(refused.id) is None
@@ -165,7 +169,8 @@ async def test_nothing_is_left_of_forgotten_payments(server: RedisServer, store:
     for n in range(5):
         claim = make_claim(route=f"r{n}", purse="p")
         await settle(store, claim, answer=b"a", forget_at=int((time.time() + 0.1) * 1000))
-        assert await store.drop((await claimed(store, make_claim(route=f"r{n}"))).lease)
+        dropped = make_claim(route=f"r{n}", moment=Moment.DEFERRED, exposure=5, idempotency_key="k")
+        assert await store.drop((await claimed(store, dropped)).lease)
     await asyncio.sleep(1.3)
     assert server.command("KEYS", "*") == b"*1\r\n$20\r\ntollway:answer-bytes\r\n"
 

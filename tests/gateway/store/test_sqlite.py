@@ -124,15 +124,13 @@ async def test_kill_9_after_an_acknowledged_write(folder: Path) -> None:
 async def test_several_processes_share_the_file(folder: Path) -> None:
     """They open it at the same time, and none of them starves."""
     processes = [writer(folder, name) for name in "abc"]
-    first = {
-        process: [process.stdout.readline() for _ in range(21)] for process in processes if process.stdout
-    }
+    begun = [[int(process.stdout.readline()) for _ in range(21)] for process in processes if process.stdout]
     for process in processes:
         process.send_signal(signal.SIGKILL)
     store = make(folder)
     await store.open()
-    for name, process in zip("abc", processes, strict=True):
-        numbers = [int(line) for line in (*first[process], *(process.stdout or ()))]
+    for name, process, first in zip("abc", processes, begun, strict=True):
+        numbers = first + [int(line) for line in process.stdout or ()]
         process.wait()
         found = await store.states([payment_id(f"{name}{number}") for number in numbers])
         assert list(found.values()) == [State.SETTLED] * len(numbers)

@@ -11,7 +11,6 @@ local function forget(id, payment)
   redis.call('ZREM', key('state', payment.state), id)
   redis.call('ZREM', key('route', payment.route), id)
   redis.call('ZREM', 'tollway:expiry', id)
-  redis.call('ZREM', 'tollway:sweep', id)
   redis.call('HDEL', key('purse', payment.purse), id)
   if payment.waits then
     redis.call('ZREM', key('waits', payment.request), payment.waits)

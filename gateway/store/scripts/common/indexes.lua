@@ -22,17 +22,6 @@ local function schedule(id, payment)
   end
 end
 
--- Claims that may be abandoned; a lease that was lengthened is seen when its time comes.
-local function watch(id, payment)
-  local claimed = payment.state == 'reserved' and not payment.queued or nil
-  if claimed and not payment.watched then
-    redis.call('ZADD', 'tollway:sweep', payment.leased_until, id)
-  elseif payment.watched and not claimed then
-    redis.call('ZREM', 'tollway:sweep', id)
-  end
-  payment.watched = claimed
-end
-
 -- What may be owed, by who waits for it.
 local function await(id, payment)
   local waits = nil
@@ -54,7 +43,6 @@ end
 -- is out of memory allows it, and then the rest.
 local function put(id, payment)
   await(id, payment)
-  watch(id, payment)
   schedule(id, payment)
   save(id, payment)
 end

@@ -9,7 +9,7 @@
 -- tollway:all, :state:<s>, :route:<r>                  ids by creation, for listings
 -- tollway:purse:<p>       id -> amount in flight       tollway:queue:<q>     ids in the order they joined
 -- tollway:expiry          ids by the time they may be forgotten
--- tollway:sweep           claims by the time their first lease ends
+-- tollway:swept           how far the search for abandoned claims came, by creation
 -- tollway:waits:<request> "<client> <id>" of what may be owed; no client: it left
 -- tollway:keyed:<key>     the id claimed last with an idempotency key
 -- tollway:answers:<place> ids by the time their windows began; place is spare or owed
