@@ -49,9 +49,13 @@ class Client:
         self.want.tries += 1
         said = f"GET {self.want.path} paying {signed.payment[:10]}" + (f" key {key}" if key else "")
         self.world.say(self.name, f"-> {gateway.name}: {said}")
-        return await request(
+        reply = await request(
             self.world, gateway, who, self.want.path, signed.header, key, patience, self.name
         )
+        execution = self.world.upstream.served.get(reply.body)
+        if reply.status == 200 and execution is not None and execution.payment != signed.payment:
+            self.world.proofs.add(signed.payment)
+        return reply
 
     def patience(self) -> float:
         """Seconds until it hangs up."""
@@ -126,12 +130,16 @@ class Careful(Client):
 class Keyed(Client):
     """Signs a new authorization for every try, and names the same key."""
 
+    def __init__(self, world: World, gateways: Sequence[Any], want: Want, number: int) -> None:
+        super().__init__(world, gateways, want, number)
+        self._keys = 0
+
     async def run(self, tries: int = TRIES) -> None:
         """Until it is answered or refused."""
         for _ in range(tries):
             signed = self.world.sign(self.want.payer, self.want.path)
             try:
-                reply = await self.ask(signed, f"s{self.number}", self.patience())
+                reply = await self.ask(signed, f"s{self.number}.{self._keys}", self.patience())
             except Unanswered:
                 await self.pause()
                 continue
@@ -140,6 +148,7 @@ class Keyed(Client):
             if reply.status == 402:
                 self.want.refused = code(reply)
                 return
+            self._keys += code(reply) == "answer_gone"
             await self.pause()
 
 

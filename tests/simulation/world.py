@@ -130,6 +130,9 @@ class World:
         """Payers whose money is not enough for all they want; they spend it once."""
         self.delivered: set[str] = set()
         """Payments whose answer some client has."""
+        self.proofs: set[str] = set()
+        """Payments whose authorizations fetched what another one had bought: a copy of the same request,
+        on its way at the same time, may buy with it after all."""
         self.endpoints = 1
         """Of the chain, as each gateway is told them."""
         self._paths: dict[str, str] = {}
