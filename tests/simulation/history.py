@@ -224,7 +224,7 @@ class Story:
                     person.want.refused = None
                     await person.run(6)
             await self._quiet()
-            if all(person.want.answered or person.want.refused for person in self.people):
+            if all(person.want.answered for person in self.people):
                 return
 
     async def _quiet(self) -> None:

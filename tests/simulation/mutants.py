@@ -59,11 +59,6 @@ MUTANTS = (
         "losses are not remembered",
         (STORE, "MemoryStore._count", "if step.lost and record.exposure:", "if False:"),
     ),
-    _mutant(
-        "every sender's record is welcome: the epoch is not looked at",
-        (STORE, "MemoryStore.record_transaction", "held.epoch != epoch or ", ""),
-        (STORE, "MemoryStore.hold", "live and held.owner != owner", "False"),
-    ),
     # The order of a request
     _mutant(
         "the answer leaves before its settlement",
