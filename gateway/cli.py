@@ -14,6 +14,7 @@ import click
 from gateway import __version__
 
 if TYPE_CHECKING:
+    from gateway.ledger import Asked
     from gateway.settings import Settings
 
 RUNTIME, USAGE, CONFIG, UNREACHABLE, REFUSED = 1, 2, 3, 4, 6
@@ -135,6 +136,48 @@ def pay(
     body = _data(data)
     wanted = method or ("GET" if body is None else "POST")
     sys.exit(buy(url, wanted, body, headers, key, limit))
+
+
+@main.command()
+@config_option
+@click.option("--since", metavar="WHEN", help="Claimed then or later: 2026-03-01, 2026-03-01T12:00:00Z, 24h.")
+@click.option("--until", metavar="WHEN", help="Claimed before then.")
+@click.option("--state", metavar="STATE", help="settled, refund_due, unknown, orphan ...")
+@click.option("--route", metavar="NAME", help="A route's name.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table")
+def ledger(
+    config: str, since: str | None, until: str | None, state: str | None, route: str | None, form: str
+) -> None:
+    """Payments as recorded, newest first."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from gateway.errors import StoreUnavailable, StoreUnfit
+    from gateway.ledger import asked
+
+    try:
+        wanted = asked(since, until, state, route, datetime.now(UTC))
+    except ValueError as error:
+        _fail(USAGE, str(error))
+    settings = _load(config)
+    try:
+        asyncio.run(_print_ledger(settings, wanted, form))
+    except (StoreUnavailable, StoreUnfit) as error:
+        _fail(UNREACHABLE, str(error))
+
+
+async def _print_ledger(settings: Settings, wanted: Asked, form: str) -> None:
+    """Line by line, except a table: its columns are as wide as their widest cell."""
+    from gateway.ledger import COLUMNS, TABLE, csv_cells, csv_line, entries, json_line, table_row
+
+    found = entries(settings, wanted)
+    if form == "table":
+        _print_table(TABLE, [table_row(entry) async for entry in found])
+        return
+    if form == "csv":
+        click.echo(csv_line(COLUMNS), nl=False)
+    async for entry in found:
+        click.echo(json_line(entry) + "\n" if form == "jsonl" else csv_line(csv_cells(entry)), nl=False)
 
 
 @main.command()

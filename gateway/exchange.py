@@ -145,11 +145,14 @@ class Exchange:
                 max_attempts=purchase.route.max_attempts,
                 caps=purchase.caps,
             )
-            beside = _elsewhere(reserved)
-            if not beside or not await self._presence.bury_gone(beside):
-                return reserved
-            if isinstance(reserved, Claimed):
+            if isinstance(reserved, Standing):
+                holders = frozenset({reserved.payment.client} if reserved.payment.leased else ())
+                if not await self._presence.bury_gone(holders):
+                    return reserved
+            elif await self._presence.bury_gone(reserved.beside, known=True):
                 await self._store.drop(reserved.lease)
+            else:
+                return reserved
 
     @asynccontextmanager
     async def _watched(self, purchase: Purchase, kept: Kept) -> AsyncIterator[None]:
@@ -283,10 +286,3 @@ class Exchange:
     def _reached(self, purchase: Purchase, state: State) -> None:
         purchase.entry.state = state
         self._metrics.payments.labels(purchase.route.name, purchase.rail.name, state).inc()
-
-
-def _elsewhere(reserved: Claimed | Standing) -> frozenset[str]:
-    """The instances whose clients or leases decided the outcome, and may be gone unnoticed."""
-    if isinstance(reserved, Claimed):
-        return reserved.beside
-    return frozenset({reserved.payment.client}) if reserved.payment.leased else frozenset()

@@ -64,14 +64,19 @@ class Presence:
         if self._name:
             await self._store.bury(self._name)
 
-    async def bury_gone(self, names: frozenset[str]) -> bool:
-        """Take the names away of those whose process is gone from this machine; whether there were any."""
-        if not names - {self._name}:
+    async def bury_gone(self, names: frozenset[str], *, known: bool = False) -> bool:
+        """Take the names away of those whose process is gone from this machine; whether there were any.
+
+        ``known``: the store knew all of them a moment ago, so that one it no longer knows counts, too.
+        """
+        others = names - {self._name}
+        if not others:
             return False
-        found = [each for each in await self._store.instances() if each.name in names and gone(each.process)]
-        for each in found:
-            await self._store.bury(each.name)
-        return bool(found)
+        instances = {each.name: each for each in await self._store.instances()}
+        found = [name for name in others if name in instances and gone(instances[name].process)]
+        for name in found:
+            await self._store.bury(name)
+        return bool(found) or (known and not others <= instances.keys())
 
     async def _arrive(self) -> str:
         """A slot whose processes of another run are still at work here (a restart while the old one

@@ -83,6 +83,7 @@ class Settler:
         self._waiting: dict[str, asyncio.Future[Payment | None]] = {}
         self._work: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._underway: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -178,7 +179,8 @@ class Settler:
         for payment in await self._store.due(queue, by=by, limit=room, lease=LEASE):
             if payment.state in (State.SETTLED, State.SERVING):
                 await self._owe(payment)
-            else:
+            elif payment.id not in self._underway:  # we slept, and have not given it up ourselves yet
+                self._underway.add(payment.id)
                 self._spawn(rail, payment, journal, taken_at)
 
     async def _owe(self, payment: Payment) -> None:
@@ -196,6 +198,7 @@ class Settler:
         task = asyncio.create_task(self._settle(rail, payment, journal, taken_at))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: self._underway.discard(payment.id))
 
     async def _settle(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
         """Settle one leased payment; what has no outcome in time stays queued and is leased again later."""

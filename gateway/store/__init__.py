@@ -127,7 +127,10 @@ class Store(Protocol):
         """
 
     async def advance(self, lease: Lease, step: Step) -> bool:
-        """Take one step, if the fence is still ours and the state is in ``step.since``."""
+        """Take one step, if the fence is still ours and the state is in ``step.since``.
+
+        From ``reserved``, not queued, only under a live lease: others may have passed it over otherwise.
+        """
 
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> frozenset[str]:
         """Lengthen leases that are still live; returns their ids. One that has ended stays ended."""

@@ -23,6 +23,7 @@ UPDATE payment SET
     queue_seq = CASE WHEN :queued IS NULL THEN queue_seq
         WHEN :queued THEN coalesce(queue_seq, {NEXT_IN_QUEUE}) END
 WHERE id = :id AND fence = :fence AND instr(:since, ',' || state || ',') AND NOT {FORGOTTEN}
+    AND NOT (state = 'reserved' AND queued IS NULL AND NOT {LIVE})
 RETURNING seq, delivered_at
 """
 

@@ -79,6 +79,8 @@ async def test_who_is_gone_from_this_machine_is_buried(store: Store) -> None:
     assert await mine.bury_gone(everybody)
     assert await names(store) == {name, "worker-2", "worker-3"}
     assert not await mine.bury_gone(everybody)
+    assert await mine.bury_gone(everybody, known=True), "somebody else buried one of them meanwhile"
+    assert not await mine.bury_gone(frozenset({"worker-2"}), known=True)
 
 
 async def test_nobody_else_is_asked_for_while_alone(store: Store) -> None:

@@ -213,6 +213,8 @@ class Model:
         record = self.records.get(payment_id)
         if record is None or record.fence != fence or record.state not in step.since:
             return False
+        if record.state is State.RESERVED and self._open(record):
+            return False
         record.enter(step.to)
         record.in_flight = step.in_flight
         record.leased = record.leased and step.keep_lease

@@ -284,6 +284,8 @@ class MemoryStore:
         record = self._ours(lease)
         if record is None or record.state not in step.since:
             return False
+        if self._abandoned(record):
+            return False
         self._enter(record, step.to)
         record.in_flight, record.forget_at = step.in_flight, step.forget_at
         record.transaction = record.transaction if step.transaction is None else step.transaction

@@ -53,7 +53,7 @@ MUTANTS = (
     _mutant(
         "a dead instance's clients are still waited for",
         (STORE, "MemoryStore.silent", "name not in self.known or ", "name in self.known and "),
-        ("gateway.presence", "Presence.bury_gone", "if not names - {self._name}:", "if True:"),
+        ("gateway.presence", "Presence.bury_gone", "if not others:", "if True:"),
     ),
     _mutant(
         "losses are not remembered",

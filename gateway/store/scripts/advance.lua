@@ -33,6 +33,10 @@ local payment = find(id)
 if not payment or payment.fence ~= fence or not one_of(since, payment.state) then
   return 0
 end
+-- Others may have passed such a claim over.
+if payment.state == 'reserved' and not payment.queued and not live(payment) then
+  return 0
+end
 transit(id, payment, to)
 count(payment)
 payment.tx = tx or payment.tx

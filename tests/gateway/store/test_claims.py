@@ -306,3 +306,17 @@ async def test_keys_cannot_be_confused(store: Store) -> None:
             (amount, name, name)
         ]
         assert [payment.queue for payment in await store.due(name, by=HERE.name, limit=9, lease=1)] == [name]
+
+
+@pytest.mark.parametrize("to", [State.SERVED, State.RELEASED, State.RESERVED])
+async def test_a_claim_that_others_may_have_passed_over_takes_no_step(store: Store, to: State) -> None:
+    """Its lease lapsed, or its holder is dead: the same want may be sold elsewhere by now."""
+    lapsed, orphaned = make_claim(), make_claim()
+    mine = await claimed(store, lapsed, lease=0.05)
+    await store.arrive(THERE)
+    theirs = await claimed(store, orphaned, by=THERE.name)
+    await store.bury(THERE.name)
+    await asyncio.sleep(0.1)
+    for lease in (mine.lease, theirs.lease):
+        assert not await store.advance(lease, step(to, queued=True))
+    assert await store.due(lapsed.queue, by=HERE.name, limit=9, lease=1) == []
