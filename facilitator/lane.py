@@ -108,7 +108,12 @@ class Lane:
         so while the oldest transaction cannot be mined, as more would only pile up.
         """
         async with self._lock:
-            nonce = self._next if self._next is not None else await self._catch_up(signer, journal)
+            nonce = self._next
+            if nonce is None:
+                nonce = await self._catch_up(signer, journal)
+                late = await self._under_way_for(transfer.payment_id, journal)
+                if late is not None:
+                    return late, await signer.send(late.raw)
             await self._look_for_room(nonce)
             signed = signer.sign(
                 self.address, transfer.token, transfer.data, transfer.gas, nonce, transfer.fees
@@ -123,6 +128,13 @@ class Lane:
             if delivery.accepted and nonce >= self._last:
                 self._next = nonce + 1
             return outgoing, delivery
+
+    async def _under_way_for(self, payment_id: str, journal: Journal) -> Outgoing | None:
+        """A transaction of ours for this payment whose record seemed to have failed."""
+        recorded = await journal.of(payment_id)
+        return next(
+            (each for each in recorded if each.sender == self.sender and not self.passed(each.nonce)), None
+        )
 
     async def _catch_up(self, signer: Signer, journal: Journal) -> int:
         """The next nonce, after everything recorded is on its way.

@@ -14,6 +14,7 @@ from facilitator.base import (
     Due,
     Journal,
     Outgoing,
+    Refused,
     Settled,
     Settlement,
     Unknown,
@@ -182,7 +183,18 @@ class _Settling:
             await asyncio.sleep(min(next(pauses, _PAUSES[-1]), max(self._left(), 0)))
 
     async def _hear(self) -> Settlement:
+        """What the endpoints say, of everything that is recorded.
+
+        A record that timed out may have come about all the same, and may have been sent by its lane:
+        it is there before the chain can show its effect, so it is looked for after.
+        """
         heard = await hear(self._client.apart(), self._case())
+        while isinstance(heard, Refused):
+            recorded = await self._journal.of(self._due.payment_id)
+            if len(recorded) == len(self._sent):
+                break
+            self._sent = recorded
+            heard = await hear(self._client.apart(), self._case())
         if not isinstance(heard, Unknown):
             await self._close_mined()
         return heard

@@ -204,3 +204,33 @@ async def test_once_public_a_failing_simulation_refuses_nothing(
     assert journal.closed == {pending.transaction}
     token_calls.send("unpause")
     assert await facilitator.settle(due, journal) == Settled(journal.recorded[1].hash)
+
+
+@pytest.mark.parametrize("blind", [1, 2], ids=["found by the lane", "found by the verdict"])
+async def test_a_record_that_comes_late_is_ours_all_the_same(
+    blind: int, anvil: Anvil, rig: Any, payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """It is not there when the payment is taken up again, and goes out with its lane meanwhile: a second
+    transaction may revert, but the first one paid us."""
+    anvil.mint(payer.address, terms.amount)
+    facilitator = rig.facilitator(anvil.url)
+    due, record, of = rig.due(payer.pay(terms), terms), journal.record, journal.of
+
+    async def record_and_fail(transaction: Outgoing) -> bool:
+        await record(transaction)
+        raise ConnectionError
+
+    journal.record = record_and_fail
+    with pytest.raises(ConnectionError):
+        await facilitator.settle(due, journal)
+    journal.record = record
+    looks = [[] for _ in range(blind)]
+
+    async def not_there_yet(payment_id: str) -> list[Outgoing]:
+        return looks.pop() if looks else await of(payment_id)
+
+    journal.of = not_there_yet
+
+    assert await facilitator.settle(due, journal) == Settled(journal.recorded[0].hash)
+    assert len(journal.recorded) == blind
+    assert rig.transfers(anvil, terms) == 1

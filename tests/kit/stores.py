@@ -57,7 +57,10 @@ async def claimed(
     max_attempts: int = 5,
     caps: Caps | None = None,
 ) -> Claimed:
-    """Reserve, which must succeed. The instance must have arrived for its lease to be live."""
+    """Reserve, which must succeed. An instance must have arrived for its lease to be live: ``HERE`` does,
+    in a store that knows nobody yet."""
+    if by == HERE.name and not await store.instances():
+        await store.arrive(HERE)
     outcome = await store.reserve(claim, by=by, lease=lease, max_attempts=max_attempts, caps=caps)
     assert isinstance(outcome, Claimed), outcome
     return outcome

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from kit.stores import HERE, claimed, make_claim, milliseconds_from_now, settle, step
+from kit.stores import HERE, THERE, claimed, make_claim, milliseconds_from_now, settle, step
 
 from gateway.payment import Claimed, Lease, Standing, State
 from gateway.store import Store
@@ -109,12 +109,6 @@ async def test_a_lapsed_claim_is_taken_over_and_its_fence_is_dead(store: Store) 
     assert await store.renew([mine.lease, theirs.lease], lease=10) == {claim.id}
     assert await store.renew([mine.lease], lease=10) == frozenset()
     assert await store.advance(theirs.lease, step(State.SERVED))
-
-
-async def test_a_lapsed_fence_nobody_took_is_still_ours(store: Store) -> None:
-    mine = await claimed(store, make_claim(), lease=0.02)
-    await asyncio.sleep(0.05)
-    assert await store.advance(mine.lease, step(State.SERVED))
 
 
 async def test_a_new_claim_brings_its_own_terms(store: Store) -> None:

@@ -73,7 +73,7 @@ async def test_without_its_replica_no_write_is_acknowledged(primary: RedisServer
     """It may have happened all the same; reading goes on, and so does everything once there is one."""
     store = await opening(primary.url)
     claim = make_claim()
-    error = await refused(claimed(store, claim))
+    error = await refused(store.reserve(claim, by=HERE.name, lease=10, max_attempts=5))
     assert "0 of 1 replicas" in str(error.__cause__) and "replica" not in str(error)
     await asyncio.gather(*(refused(claimed(store, make_claim())) for _ in range(50)))
     assert (await store.states([claim.id])) == {claim.id: State.RESERVED}

@@ -171,6 +171,7 @@ async def test_nothing_is_left_of_forgotten_payments(server: RedisServer, store:
         await settle(store, claim, answer=b"a", forget_at=int((time.time() + 0.1) * 1000))
         dropped = make_claim(route=f"r{n}", moment=Moment.DEFERRED, exposure=5, idempotency_key="k")
         assert await store.drop((await claimed(store, dropped)).lease)
+    await store.bury(HERE.name)
     await asyncio.sleep(1.3)
     assert server.command("KEYS", "*") == b"*1\r\n$20\r\ntollway:answer-bytes\r\n"
 
