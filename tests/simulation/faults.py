@@ -60,6 +60,8 @@ class Faults:
     plan: Plan
     calls: int = 0
     injected: Counter[str] = field(default_factory=Counter)
+    late: set[str] = field(default_factory=set)
+    """The calls that had their effect after they had failed."""
     calm: bool = False
     """Nothing goes wrong any more: the end of a history."""
     say: Callable[..., None] = lambda *_: None
@@ -138,6 +140,8 @@ class Wire:
         faults.say(self._process.name, f"FAULT {fault} at {self._name}.{what}")
         if what == "arrive" and fault == "late":
             fault = "fail"
+        if fault == "late":
+            faults.late.add(what)
         return await self._faulty(fault, effect)
 
     async def _delay(self) -> None:
