@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -24,7 +24,7 @@ from gateway import steps
 from gateway.answers import Answer, Written
 from gateway.budget import Budget, Hold
 from gateway.deliveries import Deliveries
-from gateway.errors import Problem, StoreUnavailable
+from gateway.errors import Problem
 from gateway.forward import Fetched
 from gateway.handout import Handout
 from gateway.intake import Intake
@@ -262,9 +262,17 @@ class Exchange:
             await self._release(purchase, kept)
             raise
         if not answer.served:
-            with suppress(StoreUnavailable):  # what began cannot be answered otherwise; the lease runs out
-                await self._release(purchase, kept)
+            await self._take_back(purchase, kept, answer.sent)
         return answer.sent
+
+    async def _take_back(self, purchase: Purchase, kept: Kept, sent: Answer | Written) -> None:
+        try:
+            await self._release(purchase, kept)
+        except Problem:
+            if isinstance(sent, Answer):
+                raise
+            # What has begun cannot be answered otherwise.
+            await self._deliveries.leave(kept.lease.payment_id)
 
     def _settleable(self, purchase: Purchase) -> float:
         """Seconds from now within which an answer must be whole for its payment to be settled in time."""
@@ -278,9 +286,9 @@ class Exchange:
             raise in_progress()
 
     async def _release(self, purchase: Purchase, kept: Kept) -> None:
-        """Nothing was sold: the same request may use the authorization again."""
+        """Nothing was sold: the same request may use the authorization again. in_progress as ``_take``."""
         forget_at = min(purchase.credential.expires_at, time.time() + self._times.max_timeout)
-        await self._store.advance(kept.lease, steps.released(forget_at))
+        await self._take(kept, steps.released(forget_at))
         self._reached(purchase, State.RELEASED)
 
     def _reached(self, purchase: Purchase, state: State) -> None:
