@@ -12,6 +12,7 @@ from simulation.history import run
 from simulation.mutants import MUTANTS, Mutant
 from simulation.patching import planted
 from simulation.virtual import virtual
+from simulation.world import Violation
 
 MOST = 4000
 
@@ -32,13 +33,18 @@ def hunt(mutant: Mutant, first: int, most: int) -> Caught | None:
         seed = first
         while seed < first + most:
             with planted(mutant.edits):
-                violations = run(seed).violations
-                while not violations and (seed := seed + 1) < first + most:
-                    violations = run(seed).violations
-            if violations and not run(seed).violations:
-                return Caught(seed, seed - first + 1, violations[0].invariant, violations[0].what)
+                found = _broken(seed)
+                while found is None and (seed := seed + 1) < first + most:
+                    found = _broken(seed)
+            if found is not None and not run(seed).violations:
+                return Caught(seed, seed - first + 1, found.invariant, found.what)
             seed += 1
     return None
+
+
+def _broken(seed: int) -> Violation | None:
+    """What a history breaks; a bug that only raises an error is badly planted."""
+    return next((each for each in run(seed).violations if each.invariant != "W3"), None)
 
 
 def _hunt(work: tuple[int, int, int]) -> tuple[int, Caught | None]:

@@ -91,7 +91,7 @@ MUTANTS = (
             "Exchange._reserve",
             "reserved = await self._claim(purchase)",
             "try:\n        reserved = await self._claim(purchase)\n"
-            "    except StoreUnavailable:\n"
+            "    except Problem:\n"
             "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id))",
         ),
     ),
