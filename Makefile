@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint fmt schema diagram lock clean
+.PHONY: help demo test simulate mutants crash lint fmt schema diagram lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,11 +29,17 @@ demo: $(VENV)/base.stamp  ## One purchase on this machine, nothing configured (O
 test: $(VENV)/dev.stamp  ## All tests: real Redis, real chain, real official clients
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
+simulate: $(VENV)/dev.stamp  ## N=200000 SEED=1: that many simulated histories with faults at every await
+	@PYTHONPATH=.:tests PYTHONHASHSEED=0 $(BIN)/python -m simulation --histories $(or $(N),200000) \
+	  --seed $(or $(SEED),1) $(if $(TRACE),--trace $(TRACE))
+
+mutants: $(VENV)/dev.stamp  ## Planted bugs, each of which the simulated histories must catch
+	@PYTHONPATH=.:tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.hunt --seed $(or $(SEED),1)
+
 # Ends with 1 and says where the evidence is if money or an answer was lost. SEED repeats a run's plan.
-N ?= 100
 STORE ?= both
 crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy, and audit (SEED=, STORE=embedded|redis|both)
-	PYTHONPATH=tests $(BIN)/python -m crash --cycles $(N) --store $(STORE) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests $(BIN)/python -m crash --cycles $(or $(N),100) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp  ## Style and types
 	$(BIN)/ruff check .
