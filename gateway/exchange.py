@@ -157,9 +157,8 @@ class Exchange:
     @asynccontextmanager
     async def _watched(self, purchase: Purchase, kept: Kept) -> AsyncIterator[None]:
         """While a payment is worked on, a client that leaves is noted at once."""
-        connection, payment_id = purchase.connection, kept.lease.payment_id
-        if connection is not None:
-            connection.on_ended = lambda: self._deliveries.left(payment_id)
+        payment_id = kept.lease.payment_id
+        purchase.connection.on_ended = lambda: self._deliveries.left(payment_id)
         if purchase.client_left:
             self._deliveries.left(payment_id)
         try:
@@ -178,7 +177,7 @@ class Exchange:
             if refused is not None:
                 self._orphans.suspect(purchase, refused.reason)
                 return self._outcomes.refused(purchase, refused)
-            if purchase.connection is None:
+            if purchase.client_gone:
                 # It may be back by now, with another payment: nobody is to pay for this one.
                 raise in_progress()
             worked = True

@@ -31,15 +31,19 @@ class Purchase:
     entry: Entry
 
     @property
-    def connection(self) -> Connection | None:
-        """The client's; None once it is gone."""
-        return cast("Connection | None", self.incoming.raw.protocol)
+    def connection(self) -> Connection:
+        """The client's."""
+        return cast(Connection, self.incoming.raw.protocol)
+
+    @property
+    def client_gone(self) -> bool:
+        """Whether the client's connection is lost: nothing can be answered any more."""
+        return self.incoming.raw.transport is None
 
     @property
     def client_left(self) -> bool:
         """Whether the client hung up, as far as can be seen: it may also only have ended its side."""
-        connection = self.connection
-        return connection is None or connection.client_ended
+        return self.client_gone or self.connection.client_ended
 
     @property
     def caps(self) -> Caps | None:

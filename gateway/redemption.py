@@ -120,7 +120,7 @@ class Redemption:
                 raise in_progress()
 
         receipt = self._outcomes.receipt(purchase, payment)
-        if purchase.connection is None:
+        if purchase.client_gone:
             await self._failed(payment, lease, "client_gone")
             raise in_progress()
         try:

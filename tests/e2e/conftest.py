@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from kit.anvil import Anvil
 from kit.deployment import Deployment, deployed
+from kit.gateway import Gateway, plain_config
+from kit.ops import tracebacks
 from kit.redis_server import RedisServer
 
 
@@ -57,3 +59,25 @@ def single_with(anvil: Anvil, tmp_path: Path) -> Iterator[Callable[..., Deployme
             return running.enter_context(deployed(anvil, tmp_path, **sections))
 
         yield start
+
+
+@pytest.fixture
+def pair(anvil: Anvil, tmp_path: Path) -> Iterator[tuple[Deployment, Gateway]]:
+    """Two gateways on a Redis of their own with one settlement key: together they are one shop.
+
+    The second knows itself by the first one's public URL, as behind a load balancer.
+    """
+    (tmp_path / "second").mkdir()
+    with RedisServer() as redis, deployed(anvil, tmp_path, store={"url": redis.url}) as shop:
+        config = plain_config(
+            upstream=shop.upstream.url,
+            rpc=anvil.url,
+            pay_to=shop.pay_to,
+            key=shop.sender.key,
+            store={"url": redis.url},
+            server={"public_url": shop.url},
+        )
+        with Gateway(config, folder=tmp_path / "second") as second:
+            yield shop, second
+            assert not tracebacks(second.logs())
+        assert not tracebacks(shop.gateway.logs())

@@ -13,6 +13,8 @@ import pytest
 from kit.answers import Answer, request
 from kit.anvil import Anvil
 from kit.deployment import PRICE, Deployment, deployed
+from kit.dialogue import Dialogue
+from kit.dialogue import request as wire
 from kit.ops import assert_problem, eventually, ledger, metric, records, tracebacks
 from kit.upstream_answers import held, ok_json
 
@@ -272,3 +274,20 @@ def test_money_without_a_record_is_told_to_the_operator(
     assert orphan["tx"] and shop.upstream.count("/v1/x") == 1
     request(shop.url + "/v1/x", headers=payment.headers)
     assert len(records(shop.gateway, "orphan")) == 1
+
+
+def test_nobody_pays_for_a_client_that_left_before_work_began(
+    shop: Deployment, funded_account: FundedAccount
+) -> None:
+    """It may come back with another signature at once: this one is let go of."""
+    payment = shop.sign("/v1/x", funded_account())
+    shop.anvil.pause()
+    with Dialogue(shop.url) as client:
+        client.say(wire("GET", "/v1/x", payment.headers))
+        eventually(lambda: ledger(shop.gateway))
+        client.hang_up()
+    eventually(lambda: ledger(shop.gateway)[0]["left"])
+    shop.anvil.resume()
+    eventually(lambda: not ledger(shop.gateway))
+    assert shop.upstream.count("/v1/x") == 0
+    assert request(shop.url + "/v1/x", headers=payment.headers).status == 200

@@ -6,48 +6,19 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-import pytest
 from kit.answers import Answer, request, request_with
 from kit.anvil import Anvil
-from kit.deployment import PRICE, Deployment, deployed
-from kit.gateway import Gateway, plain_config
-from kit.ops import eventually, ledger, tracebacks
+from kit.deployment import PRICE, Deployment
+from kit.gateway import Gateway
+from kit.ops import eventually, ledger
 from kit.payments import sign_payment
-from kit.redis_server import RedisServer
 
 FundedAccount = Callable[..., Any]
 MANY = 60
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A store of their own."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def pair(anvil: Anvil, redis: RedisServer, tmp_path: Path) -> Iterator[tuple[Deployment, Gateway]]:
-    """The second knows itself by the first one's public URL, as behind a load balancer."""
-    (tmp_path / "second").mkdir()
-    with deployed(anvil, tmp_path, store={"url": redis.url}) as shop:
-        config = plain_config(
-            upstream=shop.upstream.url,
-            rpc=anvil.url,
-            pay_to=shop.pay_to,
-            key=shop.sender.key,
-            store={"url": redis.url},
-            server={"public_url": shop.url},
-        )
-        with Gateway(config, folder=tmp_path / "second") as second:
-            yield shop, second
-            assert not tracebacks(second.logs())
-    assert not tracebacks(shop.gateway.logs())
 
 
 async def over_both(urls: list[str], payments: list[dict[str, str]]) -> list[Answer]:

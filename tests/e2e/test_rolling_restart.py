@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from kit.answers import Answer, request
-from kit.anvil import Anvil
-from kit.deployment import PRICE, Deployment, deployed
-from kit.gateway import Gateway, plain_config
+from kit.deployment import PRICE, Deployment
+from kit.gateway import Gateway
 from kit.ops import eventually, ledger
 from kit.payments import sign_payment
-from kit.redis_server import RedisServer
 
 FundedAccount = Callable[..., Any]
 PATH = "/v1/x"
-
-
-@pytest.fixture
-def pair(anvil: Anvil, tmp_path: Path) -> Iterator[tuple[Deployment, Gateway]]:
-    (tmp_path / "second").mkdir()
-    with RedisServer() as redis:
-        store = {"url": redis.url}
-        with deployed(anvil, tmp_path, store=store) as shop:
-            config = plain_config(
-                upstream=shop.upstream.url,
-                rpc=anvil.url,
-                pay_to=shop.pay_to,
-                key=shop.sender.key,
-                store=store,
-                server={"public_url": shop.url},
-            )
-            with Gateway(config, folder=tmp_path / "second") as second:
-                yield shop, second
 
 
 class Buyer(threading.Thread):
