@@ -178,6 +178,7 @@ class Story:
             what = rng.choice(MISCHIEF)
             world.say("mischief", what)
             if what == "restart":
+                world.restarts += 1
                 rng.choice(self.slots).restart_in_order()
                 continue
             if what == "forget pool":

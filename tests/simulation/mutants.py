@@ -326,16 +326,4 @@ MUTANTS = (
         ),
         ("facilitator.settling", "_Settling.run", "await self._go_on() if self._sent else None", "None"),
     ),
-    _mutant(
-        "the sender is not watched: everybody settles",
-        (SETTLEMENT, "Settler._serve", "if epoch is not None:", "epoch = epoch or 1\n            if True:"),
-        (
-            STORE,
-            "MemoryStore.record_transaction",
-            "held is None or held.epoch != epoch or held.until <= self._clock()",
-            "False",
-        ),
-        (STORE, "MemoryStore.record_transaction", "held.owner not in self.known", "False"),
-        (SETTLEMENT, "Settler._send", "!= epoch", "is Ellipsis"),
-    ),
 )

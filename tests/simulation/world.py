@@ -87,6 +87,8 @@ class WatchedStore(MemoryStore):
         taken = super().advance(lease, step)
         if taken and before is not None:
             self.world.advanced(lease, step.to, *before)
+        if not taken:
+            self.world.refused(lease, step.to)
         return taken
 
     def record_transaction(self, epoch: int, transaction: Any) -> bool:
@@ -133,6 +135,7 @@ class World:
         self.proofs: set[str] = set()
         """Payments whose authorizations fetched what another one had bought: a copy of the same request,
         on its way at the same time, may buy with it after all."""
+        self.restarts = 0
         self.endpoints = 1
         """Of the chain, as each gateway is told them."""
         self._paths: dict[str, str] = {}
@@ -250,6 +253,11 @@ class World:
             self.violate("S2", f"{lease.payment_id[:10]} becomes {to} under fence {lease.fence}, not {fence}")
         if to not in TRANSITIONS[before]:
             self.violate("S2", f"{lease.payment_id[:10]} goes from {before} to {to}")
+
+    def refused(self, lease: Any, to: State) -> None:
+        """A step was not taken (S2): somebody lost a claim, and nothing happened that takes claims away."""
+        if not self.restarts and not self.faults.injected and not self.faults.plan.outages:
+            self.violate("S2", f"{lease.payment_id[:10]} cannot become {to}, and nothing went wrong")
 
     def will_send(self, transaction: Any) -> None:
         """A transaction was recorded (M1): alone for its payment, unless the others can never be mined."""
