@@ -13,7 +13,6 @@ from kit.anvil import Anvil
 from kit.deployment import PRICE, Deployment, deployed
 from kit.dialogue import Dialogue
 from kit.dialogue import request as wire
-from kit.ops import eventually
 from kit.process import resident
 from kit.upstream import Behaviour
 from kit.upstream_answers import chunked, endless, held, ok_bytes, raw, reset
@@ -193,11 +192,15 @@ def cut_off(roomy: Deployment, path: str, payer: Any) -> None:
 def test_memory_is_given_back(
     once: Callable[[Deployment, str, Any], None], roomy: Deployment, funded_account: FundedAccount
 ) -> None:
-    """Soon, not when the collector next looks for cycles: tens of megabytes hang on each."""
+    """Not kept until the collector next looks for cycles: tens of megabytes hang on each.
+
+    The allocator may keep some for itself while it warms up; what leaks grows in every round.
+    """
     payer = funded_account()
-    for _ in range(3):
-        once(roomy, "/v1/again", payer)
-    before = resident(roomy.gateway.pid)
-    for _ in range(12):
-        once(roomy, "/v1/again", payer)
-    eventually(lambda: resident(roomy.gateway.pid) - before < 50 * MEGABYTE, patience=10)
+    grown: list[int] = []
+    for _ in range(4):
+        before = resident(roomy.gateway.pid)
+        for _ in range(12):
+            once(roomy, "/v1/again", payer)
+        grown.append(resident(roomy.gateway.pid) - before)
+    assert min(grown) < 50 * MEGABYTE
