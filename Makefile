@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 3
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test simulate mutants crash lint fmt schema diagram lock clean
@@ -27,7 +27,7 @@ demo: $(VENV)/base.stamp  ## One purchase on this machine, nothing configured (O
 	@$(BIN)/tollway demo $(if $(ONCE),--once)
 
 test: $(VENV)/dev.stamp  ## All tests: real Redis, real chain, real official clients
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 simulate: $(VENV)/dev.stamp  ## N=200000 SEED=1: that many simulated histories with faults at every await
 	@PYTHONPATH=.:tests PYTHONHASHSEED=0 $(BIN)/python -m simulation --histories $(or $(N),200000) \

@@ -39,9 +39,9 @@ ROUTES = [
 TRANSFER = "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)"
 
 
-@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
-def shop(request: pytest.FixtureRequest, anvil: Anvil, tmp_path: Path) -> Iterator[Deployment]:
-    with deployed(anvil, tmp_path, routes=ROUTES, server={"workers": request.param}) as deployment:
+@pytest.fixture
+def shop(anvil: Anvil, tmp_path: Path) -> Iterator[Deployment]:
+    with deployed(anvil, tmp_path, routes=ROUTES, server={"workers": 2}) as deployment:
         yield deployment
         assert "Traceback" not in deployment.gateway.logs()
 

@@ -132,8 +132,10 @@ def test_a_credential_rebuilt_from_calldata_gets_nothing(
     assert b"goods" not in seen.body
 
 
-@pytest.mark.parametrize("point", ["K6", "K7", "K8", "K9", "K11"])
-@pytest.mark.parametrize("client", ["stock", "careful"])
+@pytest.mark.parametrize(
+    ("point", "client"),
+    [*((point, "stock") for point in ("K6", "K7", "K8", "K9", "K11")), ("K6", "careful"), ("K9", "careful")],
+)
 def test_a_gateway_that_dies_owes_the_answer(
     point: str, client: str, single: Deployment, funded_account: FundedAccount
 ) -> None:
@@ -162,7 +164,7 @@ def test_a_gateway_that_dies_owes_the_answer(
     assert only_payment(single)["state"] == "settled"
 
 
-@pytest.mark.parametrize("point", ["K0", "K1", "K2", "K3", "K4", "K5"])
+@pytest.mark.parametrize("point", ["K0", "K1", "K3", "K4", "K5"])
 def test_a_gateway_that_dies_earlier_owes_nothing(
     point: str, single: Deployment, funded_account: FundedAccount
 ) -> None:

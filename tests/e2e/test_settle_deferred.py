@@ -195,8 +195,7 @@ def test_a_route_may_have_caps_of_its_own(
     assert not was_deferred(shop.buy(PATH, funded_account()))
 
 
-@pytest.mark.parametrize("point", ["K3", "K4"])
-@pytest.mark.parametrize("settle", ["after", "deferred"])
+@pytest.mark.parametrize(("settle", "point"), [("after", "K4"), ("deferred", "K3")])
 def test_on_lost_answer_settle_pays_for_what_the_upstream_may_have_done(
     settle: str, point: str, single_with: Callable[..., Deployment], funded_account: FundedAccount
 ) -> None:
