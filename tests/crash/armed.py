@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 from kit.gateway import READY, Gateway
 
@@ -59,29 +58,9 @@ class ArmedGateway(Gateway):
         """Whether the process (not just one of its workers) is gone."""
         return self._running.poll() is not None
 
-    def workers(self) -> list[int]:
-        """The ids of its worker processes; itself where it has none."""
-        try:
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        except OSError:
-            return []
-        return [int(each) for each in children] or [self.pid]
-
-    def stopped(self) -> list[int]:
-        """Workers that SIGSTOP has frozen."""
-        return [pid for pid in self.workers() if _state(pid) == "T"]
-
     def thaw(self, pid: int) -> None:
         """SIGCONT; one that has died meanwhile stays dead."""
         try:
             os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
             return
-
-
-def _state(pid: int) -> str:
-    """The process's state letter (proc(5)); empty when there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""

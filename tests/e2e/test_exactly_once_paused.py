@@ -30,6 +30,7 @@ def test_a_request_that_slept(
         target=lambda: first.append(request(shop.url + PATH, headers=headers, timeout=60))
     )
     asking.start()
+    eventually(shop.gateway.stopped)
 
     def elsewhere() -> Answer | None:
         answer = request(second.url + PATH, headers=headers)

@@ -113,6 +113,18 @@ class Gateway:
         """SIGCONT."""
         self._signal_all(signal.SIGCONT)
 
+    def workers(self) -> list[int]:
+        """The ids of its worker processes; itself where it has none."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except OSError:
+            return []
+        return [int(each) for each in children] or [self.pid]
+
+    def stopped(self) -> list[int]:
+        """Workers that SIGSTOP has frozen."""
+        return [pid for pid in self.workers() if _state(pid) == "T"]
+
     def logs(self) -> str:
         """All it printed since it was last started."""
         return self._log_file.read_text(errors="replace")
@@ -150,6 +162,14 @@ class Gateway:
     ) -> None:
         self.resume()
         self.stop()
+
+
+def _state(pid: int) -> str:
+    """The process's state letter (proc(5)); empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def plain_config(
