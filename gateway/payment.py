@@ -197,6 +197,8 @@ class Payment:
     settled_at: int | None = None
     redemptions: int = 0
     """How often the upstream was asked again for an answer that is paid for."""
+    note: bytes = b""
+    """What the rail recorded about the payment since it was last claimed; opaque to the store."""
 
     @property
     def lease(self) -> Lease:

@@ -48,6 +48,9 @@ class Step:
     answer: bytes | None = None
     """The upstream's answer, kept under the payment's id for ``replay_window`` after its money is no
     longer in flight (for ``redeem_window`` if that is longer and it was not delivered)."""
+    note: bytes | None = None
+    """What the rail recorded about the payment on the way (usage measured, result of a charge), up to
+    4 KiB; opaque to the store. None: no change."""
     lost: bool = False
     """Served, and refused by the money: an exposure goes on counting for ``payment.LOSS_KEPT``.
     Otherwise it ends with ``in_flight``."""
@@ -103,9 +106,9 @@ class Store(Protocol):
            ``refund_due`` first, else any in ``payment.OWED`` (not ``settled`` longer ago), or ``reserved``
            under a live lease or queued.
 
-        Otherwise claimed: state ``reserved``, attempts + 1, fence + 1, a lease of ``lease`` seconds held
-        by ``by``, who also is the payment's client now (``left`` and ``delivered_at`` start anew); the
-        claim's terms; the amount counts against ``claim.purse`` and the sum of the purse's other claims
+        Otherwise claimed: state ``reserved``, attempts + 1, fence + 1, a lease of ``lease`` seconds held by
+        ``by``, who also is the payment's client now (``left``, ``delivered_at`` and ``note`` start anew);
+        the claim's terms; the amount counts against ``claim.purse`` and the sum of the purse's other claims
         in flight is read. ``beside`` are the clients' instances of the undelivered records of this payer
         and digest (``reserved`` or in ``payment.OWED``) that rule 3 let pass because their client is there;
         ``by`` may be among them.

@@ -184,6 +184,7 @@ class Row:
     delivered_at: int | None
     settled_at: int | None
     redemptions: int
+    note: bytes
 
     def payment(self, read_at: int) -> Payment:
         head, _, terms = self.claim.partition(b"\n")
@@ -217,6 +218,7 @@ class Row:
             delivered_at=self.delivered_at,
             settled_at=self.settled_at,
             redemptions=self.redemptions,
+            note=self.note,
         )
 
 

@@ -141,6 +141,7 @@ class RedisStore:
             *given(plain(step.transaction)),
             *given(plain(step.reason)),
             *given(self._limits.kept(step.answer)),
+            *given(step.note),
         )
         return bool(reply)
 

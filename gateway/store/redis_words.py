@@ -20,8 +20,8 @@ from gateway.store.record import (
 )
 from gateway.store.redis_link import Word
 
-CLAIM = [field.name for field in fields(Row)].index("claim")
-"""The one field of a row that is bytes."""
+BYTES = frozenset(at for at, field in enumerate(fields(Row)) if field.name in ("claim", "note"))
+"""The fields of a row that are bytes."""
 
 
 def given(value: str | bytes | None) -> tuple[Word, Word]:
@@ -74,9 +74,10 @@ def read_claimed(claim: Claim, reply: list[Any]) -> Claimed | Standing:
 
 
 def read_payment(row: list[Any], read_at: int) -> Payment:
-    """One ``row`` of the scripts: texts are decoded, the claim stays bytes."""
+    """One ``row`` of the scripts: texts are decoded, the claim and the note stay bytes."""
     decoded: list[Any] = [
-        field.decode() if isinstance(field, bytes) and at != CLAIM else field for at, field in enumerate(row)
+        field.decode() if isinstance(field, bytes) and at not in BYTES else field
+        for at, field in enumerate(row)
     ]
     return Row(*decoded).payment(read_at)
 

@@ -31,7 +31,7 @@ ON CONFLICT (id) DO UPDATE SET
     state = 'reserved', fence = fence + 1, attempts = attempts + 1, claim = :claim, amount = :amount,
     purse = :purse, route = :route, queue = :queue, payer = :payer, request = :request, keyed = :keyed,
     moment = :moment, exposed = :exposed, void_at = :void_at, updated_at = :now, leased_until = :until,
-    holder = :by, client = :by, gone = 0, delivered_at = NULL, in_flight = 1, reason = '',
+    holder = :by, client = :by, gone = 0, delivered_at = NULL, in_flight = 1, reason = '', note = x'',
     history = history || :mark
 RETURNING seq, fence, attempts, created_at
 """

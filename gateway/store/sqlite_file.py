@@ -10,7 +10,7 @@ from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.store.sqlite_schema import statements
 
 FILE = "payments.sqlite3"
-VERSION = 1
+VERSION = 2
 OPEN_PATIENCE = 5.0
 """Seconds an opening process waits for others that open the same file."""
 
@@ -73,6 +73,8 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreUnfit(f"{file} was written by a newer Tollway: schema {version}, known here: {VERSION}")
+    if 0 < version < VERSION:
+        raise StoreUnfit(f"{file} was written by an older Tollway: schema {version}, needed here: {VERSION}")
     if version == 0:
         _create(connection)
     connection.execute("COMMIT")

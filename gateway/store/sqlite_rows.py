@@ -30,7 +30,7 @@ OPEN = f"(state = 'released' OR (state = 'reserved' AND queued IS NULL AND NOT {
 COLUMNS = f"""
     id, state, fence, attempts, digest, claim, created_at, updated_at,
     CASE WHEN {ALIVE} THEN leased_until ELSE 0 END, tx, reason, history, moment, client,
-    gone OR (delivered_at IS NULL AND {GONE}), delivered_at, settled_at, redemptions"""
+    gone OR (delivered_at IS NULL AND {GONE}), delivered_at, settled_at, redemptions, note"""
 """The fields of gateway.store.record.Row, in its order."""
 
 

@@ -46,6 +46,7 @@ CREATE TABLE payment (
     tx TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '',
     history TEXT NOT NULL,
+    note BLOB NOT NULL DEFAULT x'',
     owed BLOB AS (CASE WHEN delivered_at IS NULL AND state IN ({_OWED}) THEN request END)
 );
 CREATE INDEX payment_state ON payment (state);

@@ -17,7 +17,7 @@ UPDATE payment SET
     settled_at = CASE WHEN :to = '{State.SETTLED}' THEN coalesce(settled_at, :now) ELSE settled_at END,
     redemptions = redemptions + :redeemed,
     exposed = CASE WHEN :in_flight OR :lost THEN exposed ELSE 0 END,
-    tx = coalesce(:tx, tx), reason = coalesce(:reason, reason),
+    tx = coalesce(:tx, tx), reason = coalesce(:reason, reason), note = coalesce(:note, note),
     leased_until = CASE WHEN :keep_lease THEN leased_until ELSE 0 END,
     queued = CASE WHEN :queued IS NULL THEN queued WHEN :queued THEN coalesce(queued, queue) END,
     queue_seq = CASE WHEN :queued IS NULL THEN queue_seq
@@ -62,6 +62,7 @@ def advance(db: sqlite3.Connection, lease: Lease, step: Step, limits: Limits) ->
         "forget_at": forget_at(step),
         "tx": plain(step.transaction),
         "reason": plain(step.reason),
+        "note": step.note,
         "keep_lease": step.keep_lease,
         "queued": step.queued,
         "lost": step.lost,

@@ -45,6 +45,7 @@ class Record:
     queued: str | None = None
     transaction: str = ""
     reason: str = ""
+    note: bytes = b""
     answer: bytes | None = None
     history: list[State] = field(default_factory=list)
 
@@ -113,7 +114,7 @@ class Model:
         record = self.records.setdefault(claim.id, Record(claim))
         self._drop_answer(record)
         self._give_back_key(record)
-        record.claim, record.in_flight, record.reason = claim, True, ""
+        record.claim, record.in_flight, record.reason, record.note = claim, True, "", b""
         record.leased, record.holder, record.client = leased, by, by
         record.left = record.delivered = False
         record.exposed = 0
@@ -220,6 +221,7 @@ class Model:
         record.leased = record.leased and step.keep_lease
         record.transaction = record.transaction if step.transaction is None else step.transaction
         record.reason = record.reason if step.reason is None else step.reason
+        record.note = record.note if step.note is None else step.note
         record.redemptions += step.redeemed
         self._count(record, step)
         if step.queued:

@@ -51,6 +51,7 @@ class Record:
     """Its place, by the order of joining, and the queue."""
     transaction: str = ""
     reason: str = ""
+    note: bytes = b""
     answer: bytes | None = None
     moment: Moment = Moment.AFTER
     exposure: int = 0
@@ -216,7 +217,7 @@ class MemoryStore:
             self._give_back_key(record.claim)
         record.claim, record.moment = claim, moment
         record.exposure = claim.exposure if moment is Moment.DEFERRED else 0
-        record.in_flight, record.answer, record.reason = True, None, ""
+        record.in_flight, record.answer, record.reason, record.note = True, None, "", b""
         record.client, record.left, record.delivered_at, record.forget_at = by, False, None, None
         record.attempts += 1
         self._enter(record, State.RESERVED, again=True)
@@ -290,6 +291,7 @@ class MemoryStore:
         record.in_flight, record.forget_at = step.in_flight, step.forget_at
         record.transaction = record.transaction if step.transaction is None else step.transaction
         record.reason = record.reason if step.reason is None else step.reason
+        record.note = record.note if step.note is None else step.note
         record.redemptions += step.redeemed
         if step.answer is not None and len(step.answer) <= self._max_answer:
             record.answer = step.answer
@@ -512,4 +514,5 @@ class MemoryStore:
             delivered_at=None if record.delivered_at is None else int(record.delivered_at * 1000),
             settled_at=None if record.settled_at is None else int(record.settled_at * 1000),
             redemptions=record.redemptions,
+            note=record.note,
         )

@@ -6,7 +6,7 @@ local lost, redeemed = ARGV[10] == '1', tonumber(ARGV[11])
 local function given(at)
   return ARGV[at] == '1' and ARGV[at + 1] or nil
 end
-local tx, reason, answer = given(12), given(14), given(16)
+local tx, reason, answer, note = given(12), given(14), given(16), given(18)
 
 local function count(payment)
   count_in_purse(id, payment, in_flight)
@@ -41,6 +41,7 @@ transit(id, payment, to)
 count(payment)
 payment.tx = tx or payment.tx
 payment.reason = reason or payment.reason
+payment.note = note or payment.note
 payment.forget_at = forget_at
 if not keep_lease then
   payment.leased_until = 0

@@ -255,6 +255,13 @@ async def test_a_newer_schema_is_refused(store: Store, folder: Path) -> None:
     await unfit(folder, "newer Tollway")
 
 
+async def test_an_older_schema_is_refused(store: Store, folder: Path) -> None:
+    await store.close()
+    with sqlite3.connect(folder / FILE) as db:
+        db.execute(f"PRAGMA user_version={VERSION - 1}")
+    await unfit(folder, "older Tollway")
+
+
 async def test_a_file_that_is_no_database_is_refused(folder: Path) -> None:
     os.mkdir(folder)
     scribble(folder / FILE)

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from kit.stores import HERE, claimed, make_claim, step
 
-from gateway.payment import Lease, Payment, State
+from gateway.payment import Lease, Payment, Standing, State
 from gateway.store import Store
 
 OpenStore = Callable[..., Awaitable[Store]]
+ANY_BYTES = bytes(range(256)) * 15
+"""Nearly 4 KiB, and no text."""
 
 
 async def found(store: Store, payment_id: str) -> Payment:
@@ -56,6 +58,46 @@ async def test_none_leaves_transaction_and_reason(store: Store) -> None:
     assert await store.advance(mine.lease, step(State.REFUSED, transaction="", reason=""))
     payment = await found(store, claim.id)
     assert (payment.transaction, payment.reason) == ("", "")
+
+
+async def test_a_note_is_part_of_its_step(store: Store, open_another: OpenStore) -> None:
+    claim = make_claim()
+    mine = await claimed(store, claim)
+    assert (await found(store, claim.id)).note == b""
+    assert not await store.advance(mine.lease, step(State.SETTLED, note=b"too early"))
+    assert (await found(store, claim.id)).note == b""
+    assert await store.advance(mine.lease, step(State.SERVED, note=ANY_BYTES, keep_lease=True))
+    elsewhere = await open_another()
+    assert (await found(elsewhere, claim.id)).note == ANY_BYTES
+    assert await store.advance(mine.lease, step(State.SETTLING))
+    assert (await found(store, claim.id)).note == ANY_BYTES, "None leaves it"
+    assert await store.advance(mine.lease, step(State.SETTLED, note=b""))
+    assert (await found(store, claim.id)).note == b""
+
+
+async def test_every_read_of_a_payment_shows_its_note(store: Store) -> None:
+    claim = make_claim(queue="q", purse="p")
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, step(State.SERVED, note=ANY_BYTES, queued=True))
+    standing = await store.reserve(claim, by=HERE.name, lease=10, max_attempts=5)
+    assert isinstance(standing, Standing)
+    listed, _ = await store.listing(state=State.SERVED, route=None, limit=9, cursor=None)
+    seen = [standing.payment, *listed, *await store.in_flight("p")]
+    seen += await store.due("q", by=HERE.name, limit=9, lease=10)
+    assert [payment.note for payment in seen] == [ANY_BYTES] * 4
+    assert {payment.terms for payment in seen} == {claim.terms}
+
+
+async def test_a_new_claim_has_no_note(store: Store) -> None:
+    claim = make_claim()
+    mine = await claimed(store, claim)
+    assert await store.advance(mine.lease, step(State.RELEASED, note=b"old"))
+    assert (await found(store, claim.id)).note == b"old"
+    again = await claimed(store, claim)
+    assert (await found(store, claim.id)).note == b""
+    assert await store.advance(again.lease, step(State.RESERVED, in_flight=True, note=b"new"))
+    await claimed(store, claim)
+    assert (await found(store, claim.id)).note == b""
 
 
 async def test_the_lease_stays_only_when_kept(store: Store) -> None:

@@ -32,6 +32,6 @@ local function row(id, p)
   return {
     id, p.state, p.fence, p.attempts, p.digest, p.claim, p.created_at, p.updated_at,
     alive(p.holder) and p.leased_until or 0, p.tx, p.reason, p.history, p.moment, p.client,
-    left and 1 or 0, p.delivered_at or false, p.settled_at or false, p.redemptions,
+    left and 1 or 0, p.delivered_at or false, p.settled_at or false, p.redemptions, p.note or '',
   }
 end
