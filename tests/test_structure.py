@@ -62,6 +62,7 @@ EXERCISED = {
     "gateway.store.sqlite_answers": "tests/gateway/store/test_answers.py on SQLite",
     "gateway.store.sqlite_claims": "tests/gateway/store/test_claims.py on SQLite",
     "gateway.store.sqlite_exposure": "tests/gateway/store/test_exposure.py on SQLite",
+    "gateway.store.sqlite_facts": "tests/gateway/store/test_facts.py on SQLite",
     "gateway.store.sqlite_instances": "tests/gateway/store/test_instances.py on SQLite",
     "gateway.store.sqlite_leases": "tests/gateway/store/test_leases.py on SQLite",
     "gateway.store.sqlite_orphans": "tests/gateway/store/test_orphans.py on SQLite",

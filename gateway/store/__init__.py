@@ -198,3 +198,13 @@ class Store(Protocol):
 
     async def orphans(self) -> list[Orphan]:
         """The newest thousand, newest first."""
+
+    async def remember(self, name: str, value: bytes, *, seconds: float) -> None:
+        """Keep a small fact under a name for that long from now (the store's clock), for all instances;
+        the last one said wins, with its time. Not longer than 0 s: as ``forget``."""
+
+    async def forget(self, name: str) -> None:
+        """No such fact any more, at once; no error when there is none."""
+
+    async def recall(self, names: Sequence[str]) -> list[bytes | None]:
+        """Facts in the order of the names, in one round trip; None where there is none (any more)."""

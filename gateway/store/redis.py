@@ -232,6 +232,20 @@ class RedisStore:
             decode_orphan(body, found_at) for body, found_at in await self._session.run("orphans", ORPHANS)
         ]
 
+    async def remember(self, name: str, value: bytes, *, seconds: float) -> None:
+        await self._session.write("remember", label(name), value, milliseconds(seconds))
+
+    async def forget(self, name: str) -> None:
+        await self._session.write("forget", label(name))
+
+    async def recall(self, names: Sequence[str]) -> list[bytes | None]:
+        if not names:
+            return []
+        facts: list[bytes | None] = await self._session.ask(
+            "MGET", *(f"tollway:fact:{label(name)}" for name in names)
+        )
+        return facts
+
     async def _keep_house(self) -> None:
         """Every process forgets what may be forgotten; together they are only faster."""
         while True:

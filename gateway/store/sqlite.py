@@ -22,6 +22,7 @@ from gateway.store import (
     Step,
     sqlite_answers,
     sqlite_claims,
+    sqlite_facts,
     sqlite_instances,
     sqlite_leases,
     sqlite_orphans,
@@ -180,6 +181,16 @@ class SqliteStore:
 
     async def orphans(self) -> list[Orphan]:
         return await self._read(sqlite_orphans.newest)
+
+    async def remember(self, name: str, value: bytes, *, seconds: float) -> None:
+        run = partial(sqlite_facts.remember, name=name, value=value, kept=milliseconds(seconds))
+        await self._write(run)
+
+    async def forget(self, name: str) -> None:
+        await self._write(partial(sqlite_facts.forget, name=name))
+
+    async def recall(self, names: Sequence[str]) -> list[bytes | None]:
+        return await self._read(partial(sqlite_facts.recall, names=names))
 
 
 def _touch(db: sqlite3.Connection) -> None:

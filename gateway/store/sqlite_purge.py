@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.payment import State
-from gateway.store import sqlite_answers, sqlite_exposure, sqlite_instances
+from gateway.store import sqlite_answers, sqlite_exposure, sqlite_facts, sqlite_instances
 from gateway.store.record import ABANDONED_MS, PURGE_BATCH, Limits, history_mark
 from gateway.store.sqlite_rows import FORGOTTEN, clock
 
@@ -28,9 +28,10 @@ def purge(db: sqlite3.Connection, limits: Limits) -> bool:
     stale = sqlite_answers.drop_stale(db, limits)
     abandoned = _release_abandoned(db, now, limits)
     db.execute("DELETE FROM outgoing WHERE forget_at <= ? AND closed", (now,))
+    facts = sqlite_facts.drop_expired(db, now)
     sqlite_exposure.forget_losses(db, now)
     sqlite_instances.forget_silent(db, now)
-    return max(expired, stale, abandoned) == PURGE_BATCH
+    return max(expired, stale, abandoned, facts) == PURGE_BATCH
 
 
 def forget(db: sqlite3.Connection, seq: int, payment_id: str) -> None:

@@ -126,6 +126,9 @@ CREATE TABLE orphan (
     body BLOB NOT NULL,
     found_at INTEGER NOT NULL
 );
+
+CREATE TABLE fact (name TEXT PRIMARY KEY, value BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX fact_until ON fact (until);
 """
 
 

@@ -1,7 +1,7 @@
 """What a store promises, as plainly as it can be said: dictionaries and lists, no clock, no I/O.
 
-A lease is either long or lapsed at once, an instance either there or dead, a settlement either fresh
-or longer ago than the redeem window, so that time plays no part.
+A lease (and a fact) is either long or lapsed at once, an instance either there or dead, a settlement
+either fresh or longer ago than the redeem window, so that time plays no part.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Model:
     def __init__(self, max_answer: int, max_answers: int) -> None:
         self.records: dict[str, Record] = {}
         self.instances: dict[str, Instance] = {}
+        self.facts: dict[str, bytes] = {}
         self.queue: list[str] = []
         self.free: list[str] = []
         self._keyed: dict[tuple[str, str, str], str] = {}
@@ -313,6 +314,13 @@ class Model:
         record.answer = None
         if record.claim.id in self.free:
             self.free.remove(record.claim.id)
+
+    # Facts
+
+    def remember(self, name: str, value: bytes, kept: bool) -> None:
+        self.facts.pop(name, None)
+        if kept:
+            self.facts[name] = value
 
     # Looking
 

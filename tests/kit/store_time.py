@@ -25,6 +25,12 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 """
 
+EXPIRIES = """
+for _, key in ipairs(redis.call('KEYS', 'tollway:fact:*')) do
+  redis.call('PEXPIRE', key, redis.call('PTTL', key) - ARGV[1])
+end
+"""
+
 
 class Clock(Protocol):
     """Each moves what it names into the past."""
@@ -40,6 +46,9 @@ class Clock(Protocol):
 
     def losses(self, seconds: float) -> None:
         """Losses."""
+
+    def facts(self, seconds: float) -> None:
+        """Facts."""
 
 
 class SqliteClock:
@@ -64,6 +73,9 @@ class SqliteClock:
     def losses(self, seconds: float) -> None:
         self._shift("loss", ("until",), seconds)
 
+    def facts(self, seconds: float) -> None:
+        self._shift("fact", ("until",), seconds)
+
 
 class RedisClock:
     def __init__(self, server: RedisServer) -> None:
@@ -87,3 +99,6 @@ class RedisClock:
 
     def losses(self, seconds: float) -> None:
         self._run(SCORES, ("tollway:losses",), seconds)
+
+    def facts(self, seconds: float) -> None:
+        self._run(EXPIRIES, (), seconds)

@@ -94,6 +94,8 @@ class MemoryStore:
         self.found: list[Orphan] = []
         self.losses: dict[str, tuple[str, int, float]] = {}
         """Payer, exposure and end of each loss that counts, by payment."""
+        self.facts: dict[str, tuple[bytes, float]] = {}
+        """Value and end, by name."""
         self._fence = 0
         self._joined = 0
 
@@ -456,6 +458,21 @@ class MemoryStore:
     def orphans(self) -> list[Orphan]:
         """The newest thousand, newest first."""
         return self.found[:-1001:-1]
+
+    # Facts
+
+    def remember(self, name: str, value: bytes, *, seconds: float) -> None:
+        """The last one said wins, with its time."""
+        self.facts[name] = value, self._clock() + seconds
+
+    def forget(self, name: str) -> None:
+        """No such fact any more."""
+        self.facts.pop(name, None)
+
+    def recall(self, names: Sequence[str]) -> list[bytes | None]:
+        """In the order of the names."""
+        found = (self.facts.get(name, (b"", 0.0)) for name in names)
+        return [value if until > self._clock() else None for value, until in found]
 
     # Lifetimes
 

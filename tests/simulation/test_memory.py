@@ -52,7 +52,7 @@ class Pair:
     def step(self) -> None:
         """Any rule."""
         rules = (self.reserve, self.reserve, self.advance, self.advance, self.drop, self.mark, self.redeem)
-        self.rng.choice((*rules, self.due, self.renew, self.instance, self.hold, self.windows))()
+        self.rng.choice((*rules, self.due, self.renew, self.instance, self.hold, self.windows, self.fact))()
 
     def arrive(self, name: str) -> None:
         self.model.arrive(INSTANCES[name])
@@ -155,6 +155,16 @@ class Pair:
     def hold(self) -> None:
         name, owner, lease = self.rng.choice("ab"), self._by(), self._lease()
         assert self.store.hold(name, owner, lease=lease) == self.model.hold(name, owner, lease > 0)
+
+    def fact(self) -> None:
+        name, value, kept = self.rng.choice("ab"), self.rng.choice((b"", b"\xff")), self._lease()
+        if self.rng.random() < 0.3:
+            self.model.facts.pop(name, None)
+            self.store.forget(name)
+        else:
+            self.model.remember(name, value, kept > 0)
+            self.store.remember(name, value, seconds=kept)
+        assert self.store.recall("abc") == [self.model.facts.get(name) for name in "abc"]
 
     def windows(self) -> None:
         if self.rng.random() < 0.3:

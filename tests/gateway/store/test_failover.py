@@ -76,6 +76,8 @@ async def test_without_its_replica_no_write_is_acknowledged(primary: RedisServer
     error = await refused(store.reserve(claim, by=HERE.name, lease=10, max_attempts=5))
     assert "0 of 1 replicas" in str(error.__cause__) and "replica" not in str(error)
     await asyncio.gather(*(refused(claimed(store, make_claim())) for _ in range(50)))
+    await asyncio.gather(refused(store.remember("n", b"v", seconds=9)), refused(store.forget("m")))
+    assert await store.recall(["n"]) == [b"v"]
     assert (await store.states([claim.id])) == {claim.id: State.RESERVED}
     with replica_of(primary.port):
         await until_written(store)

@@ -254,6 +254,18 @@ class Stores(RuleBasedStateMachine):
             taken = self.run(store.due(queue, by="i", limit=10, lease=0))
             assert [payment.id for payment in taken] == expected
 
+    @rule(name=NAMES, value=st.binary(max_size=3), kept=LEASES)
+    def remember(self, name: str, value: bytes, kept: float) -> None:
+        self.model.remember(name, value, kept > 0)
+        for store in self.stores:
+            self.run(store.remember(name, value, seconds=kept))
+
+    @rule(name=NAMES)
+    def forget(self, name: str) -> None:
+        self.model.facts.pop(name, None)
+        for store in self.stores:
+            self.run(store.forget(name))
+
     @rule(state=st.none() | st.sampled_from(list(State)), route=st.none() | NAMES, limit=st.integers(1, 3))
     def listing(self, state: State | None, route: str | None, limit: int) -> None:
         expected = self.model.listing(state, route)
@@ -273,6 +285,11 @@ class Stores(RuleBasedStateMachine):
                 assert payment is not None
                 assert _seen(payment) == self._expected(record)
                 assert self.run(store.answer(key)) == record.answer
+
+    @invariant()
+    def the_facts_agree(self) -> None:
+        for store in self.stores:
+            assert self.run(store.recall(["b", "a"])) == [self.model.facts.get(name) for name in ("b", "a")]
 
     def _expected(self, record: Record) -> tuple[object, ...]:
         return (

@@ -68,7 +68,10 @@ async def recovered(store: Store) -> None:
 async def test_killed_and_started_again(server: RedisServer, store: Store) -> None:
     """kill -9 right after the acknowledgement loses nothing, and nobody restarts the gateway."""
     claims = [make_claim() for _ in range(50)]
-    await asyncio.gather(*(settle(store, claim, answer=b"a") for claim in claims))
+    await asyncio.gather(*(settle(store, claim, answer=b"a", note=b"n") for claim in claims))
+    await store.remember("fact", b"f", seconds=60)
+    await store.remember("forgotten", b"f", seconds=60)
+    await store.forget("forgotten")
     server.kill()
     for _ in range(3):
         await in_time(store.reserve(make_claim(), by=HERE.name, lease=1, max_attempts=1))
@@ -77,8 +80,9 @@ async def test_killed_and_started_again(server: RedisServer, store: Store) -> No
     await recovered(store)
     for claim in claims:
         payment = await store.find(claim.id)
-        assert payment is not None and payment.state is State.SETTLED
+        assert payment is not None and (payment.state, payment.note) == (State.SETTLED, b"n")
         assert await store.answer(claim.id) == b"a"
+    assert await store.recall(["fact", "forgotten"]) == [b"f", None]
     await claimed(store, make_claim())
 
 

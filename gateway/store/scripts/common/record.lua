@@ -20,6 +20,7 @@
 -- tollway:hold:<name>     a named lease
 -- tollway:open:<sender>, :sent:<id>                    transactions in the order recorded
 -- tollway:orphans         ids in the order found       tollway:orphan        id -> JSON
+-- tollway:fact:<name>     what a rail remembers, as it is; Redis itself lets it expire
 --
 -- Orders are in microseconds: scripts run one after the other and take longer than that.
 

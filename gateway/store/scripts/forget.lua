@@ -1,0 +1,1 @@
+redis.call('DEL', key('fact', ARGV[1]))
