@@ -87,13 +87,13 @@ class Brotli:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See :class:`Decoder`."""
-        while data or not self._stream.can_accept_more_data():
-            if self._stream.is_finished():
-                return
+        while not self._stream.is_finished():
             try:
                 block: bytes = self._stream.process(data, output_buffer_limit=_BLOCK)
             except brotli.error as error:
                 raise Unreadable(str(error)) from error
+            if not block:
+                return
             data = b""
             self._room = _less(self._room, block)
             yield block

@@ -9,8 +9,10 @@ LIMIT = 1 << 20
 """Bytes of one event that are held; a larger one is passed on in parts."""
 
 _LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
-_BLANK = re.compile(_LINE_END * 2)
 """A last CR is none yet: an LF that belongs to it may follow."""
+_AFTER_LF = re.compile(rb"\n" + _LINE_END)
+_AFTER_CR = re.compile(rb"\r(?:\r\n|\r(?=[^\n]))")
+"""Two expressions with a fixed first byte are many times faster than one without."""
 _REACH = 3
 """Bytes of an unfinished blank line at most."""
 
@@ -35,9 +37,9 @@ class Splitter:
         """What is complete now, and of an event too large what there is."""
         held, pieces, start = self._held, [], 0
         held += chunk
-        while blank := _BLANK.search(held, max(start, self._searched)):
-            pieces.append(self._piece(start, blank.end()))
-            start = blank.end()
+        while (end := _blank_line(held, max(start, self._searched))) is not None:
+            pieces.append(self._piece(start, end))
+            start = end
             self._large = False
         if self._large or len(held) - start > LIMIT:
             self._large = True
@@ -56,6 +58,14 @@ class Splitter:
     def _piece(self, start: int, end: int) -> Piece:
         self._large = self._large or end - start > LIMIT
         return Piece(bytes(self._held[start:end]), not self._large)
+
+
+def _blank_line(held: bytearray, start: int) -> int | None:
+    """Where the first one ends."""
+    after_lf = _AFTER_LF.search(held, start)
+    after_cr = _AFTER_CR.search(held, start, after_lf.end() if after_lf else len(held))
+    found = after_cr or after_lf
+    return found.end() if found else None
 
 
 def data_of(event: bytes) -> bytes:

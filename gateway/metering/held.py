@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import orjson
@@ -10,9 +9,10 @@ import orjson
 TAIL = 64 * 1024
 """Bytes kept of what is too large to be held: vendors write the usage last."""
 
-_USAGE = re.compile(rb'"(usage|usageMetadata)"\s*:\s*(?=\{)')
+_FLAT = rb"[^{}]*+"
+_DEEP = rb"%b(?:\{%b(?:\{%b\}%b)*+\}%b)*+" % (_FLAT, _FLAT, _FLAT, _FLAT, _FLAT)
+_USAGE = re.compile(rb'"(usage|usageMetadata)"\s*+:\s*+(\{%b\})' % _DEEP)
 """Only a real key can match: inside a string its second quote would have a backslash before it."""
-_DECODER = json.JSONDecoder()
 
 
 class Held:
@@ -51,10 +51,5 @@ def parsed(data: bytes) -> object:
 
 
 def _usage_in(tail: bytes) -> dict[str, object] | None:
-    for found in reversed(list(_USAGE.finditer(tail))):
-        try:
-            usage, _ = _DECODER.raw_decode(tail[found.end() :].decode(errors="replace"))
-        except (ValueError, RecursionError):
-            continue
-        return {found[1].decode(): usage}
-    return None
+    found = list(_USAGE.finditer(tail))
+    return {found[-1][1].decode(): parsed(found[-1][2])} if found else None

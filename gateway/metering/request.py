@@ -37,21 +37,15 @@ def prepare(request: Metered) -> bytes | None:
     stream of OpenAI's chat, or the client said itself whether it wants the usage."""
     if not (request.ask_usage and request.kind == "openai" and request.path.endswith(_CHAT)):
         return None
-    try:
-        body = json.loads(
-            request.body
-        )  # unlike orjson exact for any integer, and for what JSON calls a string
-        if not isinstance(body, dict) or body.get("stream") is not True:
-            return None
-        options = body.get("stream_options")
-        if options is None:
-            options = {}
-        if not isinstance(options, dict) or options.get("include_usage") is not None:
-            return None
-        body["stream_options"] = {**options, "include_usage": True}
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-    except (ValueError, RecursionError):
+    body = parsed(request.body)
+    if not isinstance(body, dict) or body.get("stream") is not True:
         return None
+    options = body.get("stream_options")
+    if options is None:
+        options = {}
+    if not isinstance(options, dict) or options.get("include_usage") is not None:
+        return None
+    return _with(request.body, {**options, "include_usage": True})
 
 
 def usage_only(element: object) -> bool:
@@ -64,3 +58,13 @@ def usage_only(element: object) -> bool:
 def _model_in(path: str) -> str:
     found = _MODEL_IN_PATH.search(path)
     return model_name(found[1]) if found else ""
+
+
+def _with(body: bytes, options: dict[str, object]) -> bytes | None:
+    """The same JSON object with other stream options. Python's own parser keeps integers of any size; it is
+    only given what orjson took, because its stack has no bound of its own."""
+    try:
+        fields = {**json.loads(body), "stream_options": options}
+        return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return None
