@@ -25,15 +25,19 @@ class Refused:
 
     reason: str
     detail: str = ""
+    note: bytes | None = None
+    """What is to be remembered with the payment; opaque to all but who wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The token's Transfer log proves that the money arrived."""
+    """The money arrived: a Transfer log of the token proves it, or whoever keeps the wallets says so."""
 
     transaction: str
     recognised: bool = False
     """True when somebody else's transaction moved it, after our claim."""
+    note: bytes | None = None
+    """As ``Refused.note``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Unknown:
 
     transaction: str = ""
     reason: str = "settlement_pending"
+    note: bytes | None = None
+    """As ``Refused.note``."""
 
 
 Settlement = Settled | Refused | Unknown

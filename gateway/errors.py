@@ -9,13 +9,14 @@ TollwayError
     └── Unavailable             503 with Retry-After: ours, or a dependency's
         └── StoreUnavailable    raised by both stores
 
-A refused payment is not an error but a value (``facilitator.base.Refused``).
+A refused payment is not an error but a value (``gateway.rails.base.Refusal``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
@@ -59,8 +60,8 @@ class Problem(TollwayError):
         self.close = close
         """Whether the connection cannot be used for another request."""
 
-    def body(self, request_id: str) -> bytes:
-        """The RFC 9457 object; never a stack trace, path or secret."""
+    def body(self, request_id: str, members: Mapping[str, Any] | None = None) -> bytes:
+        """The RFC 9457 object, with extension ``members``; never a stack trace, path or secret."""
         return orjson.dumps(
             {
                 "type": f"urn:tollway:problem:{self.code}",
@@ -69,6 +70,7 @@ class Problem(TollwayError):
                 "code": self.code,
                 "detail": self.detail,
                 "request_id": request_id,
+                **(members or {}),
             }
         )
 
@@ -86,10 +88,16 @@ class UpstreamError(Problem):
 
 
 class Unavailable(Problem):
-    """Nobody's request can be served right now; the same request may be sent again."""
+    """Nobody's request can be served right now; the same request may be sent again.
+
+    ``retry_after`` in seconds.
+    """
 
     status = 503
-    retry_after = 1
+
+    def __init__(self, code: str, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(code, detail)
+        self.retry_after = retry_after
 
 
 class StoreUnavailable(Unavailable):

@@ -35,6 +35,7 @@ from gateway.outcomes import Outcomes, in_progress
 from gateway.payment import Claimed, Moment, Payment, Standing, State, Why
 from gateway.presence import Presence
 from gateway.purchase import Purchase
+from gateway.rails.base import Measure
 from gateway.redemption import Redemption
 from gateway.render import Entry, Renderer
 from gateway.settlement import Settler
@@ -180,41 +181,42 @@ class Exchange:
             if purchase.client_gone:
                 # It may be back by now, with another payment: nobody is to pay for this one.
                 raise in_progress()
+            measure = await purchase.rail.measure(purchase.credential, purchase.wanted)
             worked = True
         finally:
             if not worked:
                 await self._store.drop(kept.lease)
         reach("K2")
         if claimed.moment is Moment.BEFORE:
-            return await self._before(purchase, kept)
+            return await self._before(purchase, kept, measure)
         if claimed.moment is Moment.DEFERRED:
-            return await self._deferred(purchase, kept)
-        return await self._after(purchase, kept)
+            return await self._deferred(purchase, kept, measure)
+        return await self._after(purchase, kept, measure)
 
     # AFTER: forward, serve, settle, respond
 
-    async def _after(self, purchase: Purchase, kept: Kept) -> Answer:
-        await self._announce(purchase, kept)
+    async def _after(self, purchase: Purchase, kept: Kept, measure: Measure) -> Answer:
+        await self._announce(purchase, kept, measure)
         try:
-            fetched = await self._handout.fetch(purchase, kept.lease.payment_id)
+            fetched = await self._handout.fetch(purchase, kept.lease.payment_id, measure)
         except Problem:
             await self._release(purchase, kept)
             raise
         if fetched.status not in purchase.route.success:
             await self._release(purchase, kept)
             return self._renderer.unpaid(fetched)
-        await self._take(kept, steps.served(pack(fetched), waits=True))
+        await self._take(kept, steps.served(pack(fetched), measure.note(), waits=True))
         self._reached(purchase, State.SERVED)
         reach("K6")
         return await self._respond(purchase, await self._settled(purchase, kept), fetched)
 
-    async def _announce(self, purchase: Purchase, kept: Kept) -> None:
+    async def _announce(self, purchase: Purchase, kept: Kept, measure: Measure) -> None:
         """Where a lost answer is to be paid for, that the upstream may have worked must be on record.
 
         The last look at the lease before the upstream works: no fence guards that, and we may have slept.
         """
         if purchase.route.settle_lost:
-            await self._take(kept, steps.about_to_forward())
+            await self._take(kept, steps.about_to_forward(measure.note()))
         if kept.doubtful:
             raise in_progress()
 
@@ -233,8 +235,8 @@ class Exchange:
 
     # BEFORE: settle, forward, respond
 
-    async def _before(self, purchase: Purchase, kept: Kept) -> Answer | Written:
-        await self._take(kept, steps.settle_first())
+    async def _before(self, purchase: Purchase, kept: Kept, measure: Measure) -> Answer | Written:
+        await self._take(kept, steps.settle_first(measure.note()))
         self._reached(purchase, State.SETTLING)
         payment = await self._settled(purchase, kept)
         if payment is None or not self._redemption.possible(payment):
@@ -243,12 +245,12 @@ class Exchange:
 
     # DEFERRED: forward, serve, respond; the settlement follows
 
-    async def _deferred(self, purchase: Purchase, kept: Kept) -> Answer | Written:
-        await self._announce(purchase, kept)
+    async def _deferred(self, purchase: Purchase, kept: Kept, measure: Measure) -> Answer | Written:
+        await self._announce(purchase, kept, measure)
 
         async def served(fetched: Fetched | None, there: bool) -> None:
             answer = None if fetched is None else pack(fetched)
-            await self._take(kept, steps.served(answer, waits=False))
+            await self._take(kept, steps.served(answer, measure.note(), waits=False))
             self._reached(purchase, State.SERVED)
             reach("K6")
 
@@ -256,7 +258,9 @@ class Exchange:
         deadline = asyncio.get_running_loop().time() + self._settleable(purchase)
         try:
             receipt = self._outcomes.promise(purchase, lease.payment_id)
-            answer = await self._handout.stream(purchase, lease.payment_id, receipt, served, deadline)
+            answer = await self._handout.stream(
+                purchase, lease.payment_id, receipt, measure, served, deadline
+            )
         except Problem:
             await self._release(purchase, kept)
             raise

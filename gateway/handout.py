@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facilitator.crashpoints import reach
 from gateway.answers import Answer, Written
 from gateway.deliveries import Deliveries
 from gateway.forward import Fetched, Forwarder, checked_fields
-from gateway.headers import Field
+from gateway.headers import Field, values
 from gateway.observe import Metrics
 from gateway.pricing import Pricing
 from gateway.purchase import Purchase
+from gateway.rails.base import Measure
 from gateway.render import Renderer, paid_fields
 from gateway.stream import Broken, Commit, PaidStream, Tee
 
@@ -49,23 +50,33 @@ class Handout:
         self._metrics = metrics
         self._max_answer = max_answer
 
-    async def fetch(self, purchase: Purchase, payment_id: str) -> Fetched:
-        """The whole answer, held back. UpstreamError: nothing was passed on."""
+    async def fetch(self, purchase: Purchase, payment_id: str, measure: Measure) -> Fetched:
+        """The whole answer, held back, and measured where it is paid for. UpstreamError: nothing was
+        passed on."""
         with self._timed(purchase):
             reach("K3")
             fetched = await self._forwarder.fetch(
                 purchase.incoming,
                 purchase.route.upstream,
-                purchase.body,
-                self._extra(purchase, payment_id),
+                _asked(purchase, measure),
+                self._extra(purchase, payment_id, measure),
                 self._timeout(purchase),
                 purchase.hold,
             )
         reach("K5")
-        return fetched
+        if fetched.status not in purchase.route.success:
+            return fetched
+        measure.begin(*_content(fetched.fields))
+        return replace(fetched, body=measure.feed(fetched.body) + measure.end())
 
     async def stream(
-        self, purchase: Purchase, payment_id: str, receipt: Field, commit: Commit, deadline: float | None
+        self,
+        purchase: Purchase,
+        payment_id: str,
+        receipt: Sequence[Field],
+        measure: Measure,
+        commit: Commit,
+        deadline: float | None,
     ) -> Streamed:
         """Pass an answer inside ``success`` on, and give back any other. Problem: nothing was passed on.
 
@@ -73,9 +84,9 @@ class Handout:
         """
         with self._timed(purchase):
             reach("K3")
-            upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id)
-            timeout = self._timeout(purchase)
-            asked = self._forwarder.exchange(purchase.incoming, upstream, purchase.body, extra, timeout)
+            upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id, measure)
+            timeout, body = self._timeout(purchase), _asked(purchase, measure)
+            asked = self._forwarder.exchange(purchase.incoming, upstream, body, extra, timeout)
             async with asked as response:
                 reach("K4")
                 fields = checked_fields(response)
@@ -84,7 +95,10 @@ class Handout:
                     return Streamed(self._renderer.unpaid(fetched), served=False)
                 passed_on = self._renderer.paid_head(purchase.incoming, fields, receipt)
                 tee = Tee(self._max_answer, purchase.hold)
-                stream = PaidStream(purchase.incoming, response, fields, passed_on, tee, timeout, deadline)
+                measure.begin(*_content(fields))
+                stream = PaidStream(
+                    purchase.incoming, response, fields, passed_on, tee, measure, timeout, deadline
+                )
                 return await self._run(purchase, payment_id, stream, commit)
 
     async def _run(self, purchase: Purchase, payment_id: str, stream: PaidStream, commit: Commit) -> Streamed:
@@ -97,8 +111,9 @@ class Handout:
         self._deliveries.ended(payment_id, taken and not purchase.client_left)
         return Streamed(Written(stream.status, taken and stream.keep_alive), served=True)
 
-    def _extra(self, purchase: Purchase, payment_id: str) -> list[Field]:
-        return paid_fields(purchase.credential, payment_id, purchase.route.name)
+    def _extra(self, purchase: Purchase, payment_id: str, measure: Measure) -> list[Field]:
+        told = paid_fields(purchase.credential, payment_id, purchase.route.name)
+        return told if measure.codings is None else [*told, (b"Accept-Encoding", measure.codings)]
 
     def _timeout(self, purchase: Purchase) -> float:
         return self._pricing.timeout(purchase.route)
@@ -112,3 +127,13 @@ class Handout:
             entry, upstream = purchase.entry, purchase.route.upstream
             entry.upstream_seconds = time.monotonic() - started
             self._metrics.upstream_seconds.labels(upstream).observe(entry.upstream_seconds)
+
+
+def _asked(purchase: Purchase, measure: Measure) -> bytes:
+    return purchase.body if measure.body is None else measure.body
+
+
+def _content(fields: Sequence[Field]) -> tuple[str, str]:
+    """Content-Type and Content-Encoding."""
+    kinds, codings = values(fields, b"content-type"), values(fields, b"content-encoding")
+    return b", ".join(kinds).decode("latin-1"), b", ".join(codings).decode("latin-1")

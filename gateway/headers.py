@@ -177,6 +177,12 @@ def idempotency_key(fields: Iterable[Field]) -> str | None:
     return keys[0].decode("latin-1") if keys else None
 
 
+def accept_encoding(fields: Iterable[Field]) -> bytes | None:
+    """The content codings the client takes (RFC 9110 section 12.5.3), as one list."""
+    found = values(fields, b"accept-encoding")
+    return b", ".join(found) if found else None
+
+
 def values(fields: Iterable[Field], name: bytes) -> list[bytes]:
     """Every value of one field, in order."""
     return [value for field, value in fields if field.lower() == name]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from facilitator.base import Refused
 from gateway import headers
 from gateway.accept import Acceptor, Incoming, invite_body, read_body
 from gateway.answers import Answer, Written
@@ -21,7 +20,7 @@ from gateway.outcomes import Outcomes
 from gateway.payment import request_digest
 from gateway.pricing import Pricing
 from gateway.purchase import Purchase
-from gateway.rails.base import MalformedCredential, Quote, Rail
+from gateway.rails.base import MalformedCredential, Quote, Rail, Refusal, Wanted
 from gateway.relay import Relay
 from gateway.render import Entry, Renderer
 from gateway.watch import StoreWatch
@@ -108,17 +107,19 @@ class Intake:
     ) -> Purchase | Answer:
         header, value = presented
         rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)
+        key = headers.idempotency_key(incoming.fields)
         try:
-            credential = rail.read(header, value, quotes)
+            credential = rail.read(header, value, quotes, key)
         except MalformedCredential as error:
             raise ClientError("malformed_payment", f"{header}: {error}") from error
-        if isinstance(credential, Refused):
+        if isinstance(credential, Refusal):
             self._metrics.refusals.labels(route.name, credential.reason).inc()
             return self._outcomes.challenge(incoming, route, quotes[0], credential.reason, entry)
         if body is None:
             invite_body(incoming)
             body = await self._read_body(incoming, hold)
         digest = request_digest(incoming.method, incoming.target.path, incoming.query, body)
-        key = headers.idempotency_key(incoming.fields) or credential.identifier
+        wanted = Wanted(quotes[0], incoming.target.path, body, headers.accept_encoding(incoming.fields))
         entry.paid_with(credential)
-        return Purchase(incoming, route, rail, quotes[0], credential, body, digest, key, hold, entry)
+        key = key or credential.identifier
+        return Purchase(incoming, route, rail, wanted, credential, digest, key, hold, entry)

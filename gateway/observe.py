@@ -86,6 +86,7 @@ class Metrics:
         self.settle_seconds = time("settle_seconds", "Time to settle", "rail")
         self.pending = gauge("settlements_pending", "Requests waiting for a settlement", "livesum")
         self.revenue = count("revenue_atomic", "Settled amounts in atomic units", "route", "network", "asset")
+        self.metered = count("metered_tokens", "Tokens charged for", "route", "rail", "direction")
         self.replays = count("replays", "Stored answers served again")
         self.store_up = gauge("store_up", "1 while the store answers", "livemin")
         self.facilitator_up = gauge("facilitator_up", "1 while the RPC answers", "livemin", "url")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from facilitator.base import Refused
 from gateway.accept import Incoming
 from gateway.answers import Answer
 from gateway.deliveries import Deliveries
@@ -14,7 +13,7 @@ from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics
 from gateway.payment import Payment, Standing, State, Why
-from gateway.rails.base import Quote, Rail
+from gateway.rails.base import Outcome, Quote, Rail, Refusal
 from gateway.render import Entry, Renderer
 from policies.route import Route
 
@@ -39,18 +38,25 @@ class Outcomes:
 
     def challenge(self, incoming: Incoming, route: Route, quote: Quote, reason: str, entry: Entry) -> Answer:
         """The 402 with every way to pay; Unavailable while there is none."""
-        every = [self._rails[name].challenge(quote, reason) for name in route.accept]
-        challenges = [each for each in every if each is not None]
+        return self._challenge(incoming, route, quote, Refusal(reason), entry)
+
+    def _challenge(
+        self, incoming: Incoming, route: Route, quote: Quote, refusal: Refusal, entry: Entry
+    ) -> Answer:
+        every = {name: self._rails[name].challenge(quote, refusal.reason) for name in route.accept}
+        challenges = {name: each for name, each in every.items() if each is not None}
         if not challenges:
             raise Unavailable("settlement_unavailable", "payments cannot be settled right now; try again")
-        return self._renderer.challenge(incoming, challenges, reason, entry)
+        return self._renderer.challenge(incoming, challenges, refusal, entry)
 
-    def refused(self, purchase: Purchase, refused: Refused) -> Answer:
-        """A fresh challenge that says why."""
-        self._metrics.refusals.labels(purchase.route.name, refused.reason).inc()
-        return self.challenge(
-            purchase.incoming, purchase.route, purchase.quote, refused.reason, purchase.entry
-        )
+    def refused(self, purchase: Purchase, refusal: Refusal) -> Answer:
+        """A fresh challenge that says why, or 403."""
+        self._metrics.refusals.labels(purchase.route.name, refusal.reason).inc()
+        if refusal.final:
+            forbidden = ClientError(refusal.reason, "the payer does not allow this", status=403)
+            return self._renderer.problem(forbidden, purchase.entry, members=refusal.members)
+        incoming, entry = purchase.incoming, purchase.entry
+        return self._challenge(incoming, purchase.route, purchase.quote, refusal, entry)
 
     def paid(self, purchase: Purchase, payment: Payment, fetched: Fetched) -> Answer:
         """The answer, released; whether the client takes it is noted."""
@@ -87,7 +93,7 @@ class Outcomes:
             return self.refused(purchase, purchase.credential.refused)
         if payment.attempts < purchase.route.max_attempts:
             return self._pending(purchase, payment)
-        return self.refused(purchase, Refused("attempts_exhausted"))
+        return self.refused(purchase, Refusal("attempts_exhausted"))
 
     def _fetchable(self, purchase: Purchase, standing: Standing) -> Answer | None:
         """Once broadcast, an authorization and its signature are public: they do not prove who asks."""
@@ -107,19 +113,22 @@ class Outcomes:
             )
         return None
 
-    def receipt(self, purchase: Purchase, payment: Payment | None, reason: str | None = None) -> Field:
-        """The receipt header in the naming of the credential that asks."""
-        transaction = payment.transaction if payment is not None else ""
-        return purchase.rail.receipt(purchase.credential.terms, transaction=transaction, reason=reason)
+    def receipt(
+        self, purchase: Purchase, payment: Payment | None, reason: str | None = None
+    ) -> Sequence[Field]:
+        """The receipt fields in the naming of the credential that asks."""
+        outcome = Outcome(reason=reason)
+        if payment is not None:
+            outcome = Outcome(payment.transaction, payment.note, reason)
+        return purchase.rail.receipt(purchase.credential.terms, outcome)
 
-    def promise(self, purchase: Purchase, payment_id: str) -> Field:
+    def promise(self, purchase: Purchase, payment_id: str) -> Sequence[Field]:
         """The receipt of a payment that is to be settled later (``settle: deferred``)."""
-        extra = {"settlement": "deferred", "paymentId": payment_id}
-        return purchase.rail.receipt(purchase.credential.terms, transaction="", reason=None, extra=extra)
+        return purchase.rail.receipt(purchase.credential.terms, Outcome(promised=payment_id))
 
     def _settlement_refused(self, purchase: Purchase, payment: Payment) -> Answer:
-        answer = self.refused(purchase, Refused(payment.reason))
-        answer.fields.append(self.receipt(purchase, payment, payment.reason))
+        answer = self.refused(purchase, purchase.rail.refusal(payment))
+        answer.fields += self.receipt(purchase, payment, payment.reason)
         return answer
 
     def _pending(self, purchase: Purchase, payment: Payment | None) -> Answer:
@@ -127,7 +136,7 @@ class Outcomes:
             "settlement_pending", "the settlement's outcome is not known yet; ask again, do not pay again"
         )
         receipt = self.receipt(purchase, payment, "settlement_pending")
-        return self._renderer.problem(problem, purchase.entry, [receipt])
+        return self._renderer.problem(problem, purchase.entry, receipt)
 
 
 def in_progress() -> ClientError:

@@ -49,7 +49,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.RELEASED: frozenset({State.RESERVED}),
     State.SERVED: frozenset({State.SETTLING}),
     State.SETTLING: frozenset({State.SETTLING, State.SETTLED, State.REFUSED, State.UNKNOWN}),
-    State.UNKNOWN: frozenset({State.SETTLED, State.REFUSED}),
+    # unknown -> unknown: there is news, but no outcome.
+    State.UNKNOWN: frozenset({State.UNKNOWN, State.SETTLED, State.REFUSED}),
     State.REFUSED: frozenset({State.SETTLED}),
     State.SETTLED: frozenset({State.SERVING, State.REFUND_DUE}),
     State.SERVING: frozenset({State.SETTLED, State.REFUND_DUE}),

@@ -97,6 +97,7 @@ class Pricing:
             description=route.description,
             mime_type=route.mime_type,
             work=self._timeouts.get(route.upstream, 0.0) if route.timeout is None else route.timeout,
+            metering=route.metering,
         )
 
 

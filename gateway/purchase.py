@@ -9,7 +9,7 @@ from gateway.accept import Incoming
 from gateway.budget import Hold
 from gateway.listener import Connection
 from gateway.payment import Caps, Claim, Moment
-from gateway.rails.base import Credential, Quote, Rail
+from gateway.rails.base import Credential, Quote, Rail, Wanted
 from gateway.render import Entry
 from policies.route import Route
 
@@ -21,14 +21,23 @@ class Purchase:
     incoming: Incoming
     route: Route
     rail: Rail
-    quote: Quote
+    wanted: Wanted
     credential: Credential
-    body: bytes
     digest: str
     key: str | None
-    """The client's ``Idempotency-Key``, or its x402 ``payment-identifier``."""
+    """The client's ``Idempotency-Key``, or the one its credential has without."""
     hold: Hold
     entry: Entry
+
+    @property
+    def quote(self) -> Quote:
+        """What it costs."""
+        return self.wanted.quote
+
+    @property
+    def body(self) -> bytes:
+        """The client's request body."""
+        return self.wanted.body
 
     @property
     def connection(self) -> Connection:

@@ -17,6 +17,7 @@ from gateway.outcomes import THIRD_PARTY, Outcomes, in_progress
 from gateway.payment import REDEEMABLE, Lease, Moment, Payment, Standing, Why
 from gateway.presence import Presence
 from gateway.purchase import Purchase
+from gateway.rails.base import Measure
 from gateway.render import Renderer
 from gateway.store import Step, Store
 from gateway.stored import pack, unpack
@@ -88,7 +89,7 @@ class Redemption:
 
     def _gone(self, purchase: Purchase, payment: Payment) -> Answer:
         gone = ClientError("answer_gone", "the answer is no longer kept", status=410)
-        return self._renderer.problem(gone, purchase.entry, [self._outcomes.receipt(purchase, payment)])
+        return self._renderer.problem(gone, purchase.entry, self._outcomes.receipt(purchase, payment))
 
     def possible(self, payment: Payment) -> bool:
         """Whether what was paid for may be handed out."""
@@ -124,14 +125,14 @@ class Redemption:
             await self._failed(payment, lease, "client_gone")
             raise in_progress()
         try:
-            streamed = await self._handout.stream(purchase, payment.id, receipt, served, None)
+            streamed = await self._handout.stream(purchase, payment.id, receipt, Measure(), served, None)
         except Problem as problem:
             await self._failed(payment, lease, problem.code)
-            return self._renderer.problem(problem, purchase.entry, [receipt])
+            return self._renderer.problem(problem, purchase.entry, receipt)
         if streamed.served:
             return streamed.sent
         if isinstance(streamed.sent, Answer):
-            streamed.sent.fields.append(receipt)
+            streamed.sent.fields += receipt
         await self._failed(payment, lease, f"upstream_{streamed.sent.status}")
         return streamed.sent
 

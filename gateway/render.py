@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -17,7 +18,7 @@ from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics, request_line
 from gateway.payment import Payment, State
-from gateway.rails.base import Challenge, Credential
+from gateway.rails.base import Challenge, Credential, Refusal
 from policies.route import Route
 
 NO_STORE = (b"Cache-Control", b"no-store")
@@ -92,37 +93,52 @@ class Renderer:
         self.finished(entry, answer.status)
         return answer
 
-    def problem(self, problem: Problem, entry: Entry, extra: Sequence[Field] = ()) -> Answer:
-        """RFC 9457, with Retry-After where trying again makes sense."""
+    def problem(
+        self,
+        problem: Problem,
+        entry: Entry,
+        extra: Sequence[Field] = (),
+        members: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """RFC 9457, with Retry-After where trying again makes sense; ``members`` extend the object."""
         entry.reason = problem.code
         fields: list[Field] = [(b"Content-Type", b"application/problem+json"), NO_STORE, *extra]
         if problem.retry_after is not None:
             fields.append((b"Retry-After", str(problem.retry_after).encode()))
         fields += [(name.encode(), value.encode()) for name, value in problem.headers]
         fields += self._ours(entry)
-        return Answer(problem.status, fields, problem.body(entry.request_id), close=problem.close)
+        return Answer(problem.status, fields, problem.body(entry.request_id, members), close=problem.close)
 
     def challenge(
-        self, incoming: Incoming, challenges: Sequence[Challenge], reason: str, entry: Entry
+        self,
+        incoming: Incoming,
+        challenges: Mapping[str, Challenge],
+        refusal: Refusal,
+        entry: Entry,
     ) -> Answer:
         """The 402 with every way to pay: the v1 body, our members beside it, other rails in ``rails``."""
-        entry.reason = reason
-        fields: list[Field] = [(b"Content-Type", b"application/json"), NO_STORE]
-        body: dict[str, object] = {}
-        for challenge in challenges:
-            fields += challenge.fields
-            body |= challenge.body
-        body |= {"code": reason, "request_id": entry.request_id, "rails": {}}
-        return Answer(402, fields + self._ours(entry), orjson.dumps(body))
+        entry.reason = refusal.reason
+        fields: list[Field] = [field for each in challenges.values() for field in each.fields]
+        pages = [each.page for each in challenges.values() if each.page is not None]
+        if pages and _navigates(incoming):
+            page = pages[0]()
+            return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
+        body: dict[str, Any] = {"x402Version": 1, "error": refusal.reason, "accepts": []}
+        for each in challenges.values():
+            body |= each.body
+        rails = {name: each.how for name, each in challenges.items() if each.how}
+        body |= {"code": refusal.reason, "request_id": entry.request_id, "rails": rails, **refusal.members}
+        fields += [(b"Content-Type", b"application/json"), NO_STORE, *self._ours(entry)]
+        return Answer(402, fields, orjson.dumps(body))
 
-    def paid(self, incoming: Incoming, fetched: Fetched, receipt: Field) -> Answer:
+    def paid(self, incoming: Incoming, fetched: Fetched, receipt: Sequence[Field]) -> Answer:
         """The upstream's answer, unfit for shared caches, with the receipt."""
         fields = self.paid_head(incoming, fetched.fields, receipt)
         return Answer(fetched.status, fields, fetched.body, length=fetched.length)
 
-    def paid_head(self, incoming: Incoming, fields: Sequence[Field], receipt: Field) -> list[Field]:
+    def paid_head(self, incoming: Incoming, fields: Sequence[Field], receipt: Sequence[Field]) -> list[Field]:
         """The header of a paid answer."""
-        ours = [receipt, (b"X-Request-Id", incoming.id.encode())]
+        ours = [*receipt, (b"X-Request-Id", incoming.id.encode())]
         kept = headers.without_cors(headers.private(fields))
         return kept + ours + headers.cors(self._origins, incoming.origin)
 
@@ -170,6 +186,11 @@ def paid_fields(credential: Credential, payment_id: str, route: str) -> list[Fie
         "Route": route,
     }
     return [(f"X-Tollway-{name}".encode(), value.encode()) for name, value in told.items()]
+
+
+def _navigates(incoming: Incoming) -> bool:
+    """Whether a person's browser opens this, to show what comes."""
+    return incoming.method == "GET" and "text/html" in incoming.headers.get("Accept", "").lower()
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -215,6 +215,12 @@ class Settler:
             outcome = await rail.settle(payment, journal)
             if isinstance(outcome, Unknown) and not outcome.transaction:
                 return False
+            if (
+                isinstance(outcome, Unknown)
+                and payment.state is State.UNKNOWN
+                and not _news(payment, outcome)
+            ):
+                return True
             reach("K8")
             concluded = self._concluded(payment, outcome)
             recorded = await self._store.advance(payment.lease, self._step(concluded))
@@ -227,12 +233,20 @@ class Settler:
         return True
 
     def _concluded(self, payment: Payment, outcome: Settlement) -> Payment:
+        note = payment.note if outcome.note is None else outcome.note
         if isinstance(outcome, Settled):
             reason = THIRD_PARTY if outcome.recognised and not self._exclusive else ""
-            return replace(payment, state=State.SETTLED, transaction=outcome.transaction, reason=reason)
+            transaction = outcome.transaction
+            return replace(payment, state=State.SETTLED, transaction=transaction, reason=reason, note=note)
         if isinstance(outcome, Refused):
-            return replace(payment, state=State.REFUSED, reason=outcome.reason)
-        return replace(payment, state=State.UNKNOWN, transaction=outcome.transaction, reason=outcome.reason)
+            return replace(payment, state=State.REFUSED, reason=outcome.reason, note=note)
+        return replace(
+            payment,
+            state=State.UNKNOWN,
+            transaction=outcome.transaction,
+            reason=outcome.reason,
+            note=note,
+        )
 
     async def _withhold(self, payment: Payment) -> Payment:
         """Where stores share a ``pay_to``, what a third party sent may have been served for elsewhere:
@@ -267,6 +281,7 @@ class Settler:
             in_flight=concluded.state in IN_FLIGHT,
             transaction=concluded.transaction,
             reason=concluded.reason,
+            note=concluded.note,
             queued=False if final and not owed else None,
             keep_lease=owed or not final,
             forget_at=int(self._keep_until(concluded) * 1000) if final and not owed else None,
@@ -288,6 +303,10 @@ class Settler:
 def _lost(payment: Payment) -> bool:
     """Served on trust, and the money did not come."""
     return payment.state is State.REFUSED and payment.moment is Moment.DEFERRED
+
+
+def _news(payment: Payment, outcome: Unknown) -> bool:
+    return outcome.note is not None and outcome.note != payment.note
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

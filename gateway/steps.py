@@ -6,10 +6,15 @@ from gateway.payment import State, allowed_from
 from gateway.store import Step
 
 
-def about_to_forward() -> Step:
+def about_to_forward(note: bytes | None) -> Step:
     """Before a request whose lost answer is to be settled: whoever finds it abandoned settles it."""
     return Step(
-        to=State.RESERVED, since=frozenset({State.RESERVED}), in_flight=True, queued=True, keep_lease=True
+        to=State.RESERVED,
+        since=frozenset({State.RESERVED}),
+        in_flight=True,
+        queued=True,
+        keep_lease=True,
+        note=note,
     )
 
 
@@ -24,21 +29,25 @@ def released(forget_at: float) -> Step:
     )
 
 
-def served(answer: bytes | None, *, waits: bool) -> Step:
-    """The answer is here: it and the settlement's entry in one step. ``waits``: for the outcome."""
+def served(answer: bytes | None, note: bytes | None, *, waits: bool) -> Step:
+    """The answer is here: it, what it used and the settlement's entry in one step.
+
+    ``waits``: for the outcome.
+    """
     return Step(
         to=State.SERVED,
         since=allowed_from(State.SERVED),
         in_flight=True,
         answer=answer,
+        note=note,
         queued=True,
         keep_lease=waits,
     )
 
 
-def settle_first() -> Step:
+def settle_first(note: bytes | None) -> Step:
     """Before the upstream is asked: nobody holds the payment, so it is due at once."""
-    return Step(to=State.SETTLING, since=frozenset({State.RESERVED}), in_flight=True, queued=True)
+    return Step(to=State.SETTLING, since=frozenset({State.RESERVED}), in_flight=True, note=note, queued=True)
 
 
 def handed_out(answer: bytes | None, forget_at: float, *, again: bool) -> Step:

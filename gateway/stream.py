@@ -14,6 +14,7 @@ from gateway.budget import Hold
 from gateway.errors import Problem, UpstreamError
 from gateway.forward import Fetched, chunks_of
 from gateway.headers import Field
+from gateway.rails.base import Measure
 
 Commit = Callable[[Fetched | None, bool], Awaitable[None]]
 """Records the end: the whole answer where it was small enough to keep, and whether the client is there."""
@@ -69,6 +70,7 @@ class PaidStream:
         upstreams: Sequence[Field],
         fields: Sequence[Field],
         tee: Tee,
+        measure: Measure,
         patience: float,
         deadline: float | None,
     ) -> None:
@@ -78,10 +80,12 @@ class PaidStream:
         self._request = incoming.raw
         self._response = response
         self._upstreams = tuple(upstreams)
-        length = response.headers.get("Content-Length")
-        self._framing = framing(self._request, response.status, length)
+        # Of an answer the upstream was asked for in other words, not everything is the client's.
+        self._length = response.headers.get("Content-Length") if measure.body is None else None
+        self._framing = framing(self._request, response.status, self._length)
         self._head = Head(response.status, fields, self._framing)
         self._tee = tee
+        self._measure = measure
         self._patience = patience
         self._deadline = deadline
         self._carries = has_body(self._request.method, response.status)
@@ -121,16 +125,20 @@ class PaidStream:
         if chunked:
             await self._send(*pending)
             pending = []
-        missing = int(self._response.headers.get("Content-Length") or -1)
+        missing = int(self._length or -1)
         chunks = chunks_of(self._response)
         while (chunk := await self._next(chunks)) is not None:
-            self._tee.add(chunk)
-            missing -= len(chunk)
-            pending += (b"%x\r\n" % len(chunk), chunk, b"\r\n") if chunked else (chunk,)
+            passed = self._measure.feed(chunk)
+            self._tee.add(passed)
+            missing -= len(passed)
+            pending += _framed(passed, chunked)
             if missing:
                 await self._send(*pending)
                 pending = []
                 reach("K10")
+        withheld = self._measure.end()
+        self._tee.add(withheld)
+        pending += _framed(withheld, chunked)
         return [*pending, b"0\r\n\r\n"] if chunked else pending
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
@@ -173,9 +181,15 @@ class PaidStream:
         content = self._tee.content
         if content is None:
             return None
-        length = self._response.headers.get("Content-Length")
-        return Fetched(self._response.status, self._upstreams, content, int(length) if length else None)
+        length = int(self._length) if self._length else None
+        return Fetched(self._response.status, self._upstreams, content, length)
 
     def _abort(self) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _framed(content: bytes, chunked: bool) -> list[bytes]:
+    if not content:
+        return []
+    return [b"%x\r\n" % len(content), content, b"\r\n"] if chunked else [content]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from facilitator.base import Refused, VerificationUnavailable
+from facilitator.base import VerificationUnavailable
 from facilitator.token_abi import INSUFFICIENT_FUNDS
 from gateway.errors import Unavailable
 from gateway.observe import Metrics, log
 from gateway.payment import Claimed, Payment
 from gateway.purchase import Purchase
-from gateway.rails.base import OtherClaims
+from gateway.rails.base import OtherClaims, Refusal
 from gateway.store import Store
 
 
@@ -21,7 +21,7 @@ class Verifier:
         self._store = store
         self._metrics = metrics
 
-    async def verify(self, purchase: Purchase, claimed: Claimed) -> Refused | None:
+    async def verify(self, purchase: Purchase, claimed: Claimed) -> Refusal | None:
         """Why the claim must not be worked on, if it must not."""
 
         async def load() -> list[Payment]:
@@ -30,7 +30,7 @@ class Verifier:
 
         return await self._ask(purchase, OtherClaims(claimed.in_flight, load))
 
-    async def prove(self, purchase: Purchase) -> Refused | None:
+    async def prove(self, purchase: Purchase) -> Refusal | None:
         """Whether a fresh authorization shows that its payer asks: it is never claimed, so the balance,
         which the lost answer may have taken, does not count."""
 
@@ -40,10 +40,10 @@ class Verifier:
         refused = await self._ask(purchase, OtherClaims(0, nothing))
         return None if refused is not None and refused.reason == INSUFFICIENT_FUNDS else refused
 
-    async def _ask(self, purchase: Purchase, others: OtherClaims) -> Refused | None:
+    async def _ask(self, purchase: Purchase, others: OtherClaims) -> Refusal | None:
         started = time.monotonic()
         try:
-            verdict = await purchase.rail.verify(purchase.credential, others, purchase.quote.work)
+            return await purchase.rail.verify(purchase.credential, others, purchase.wanted)
         except VerificationUnavailable as error:
             # The reason may name an RPC provider: it is for the operator.
             log.warning("verification", network=purchase.credential.network, reason=str(error))
@@ -52,4 +52,3 @@ class Verifier:
             ) from error
         finally:
             self._metrics.verify_seconds.labels(purchase.rail.name).observe(time.monotonic() - started)
-        return verdict if isinstance(verdict, Refused) else None

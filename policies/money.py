@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -63,6 +64,16 @@ class Atomic:
 
 
 Money = Dollars | Tokens | Atomic
+
+
+def micros(money: Money) -> int:
+    """An amount in millionths of a dollar (or of its asset's unit), rounded up.
+
+    Atomic units count as millionths: so many decimals the dollar tokens have.
+    """
+    if isinstance(money, Atomic):
+        return money.value
+    return math.ceil(money.value * 1_000_000)
 
 
 def parse_money(text: str) -> Money:

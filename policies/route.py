@@ -98,6 +98,20 @@ class Exposure:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Metering:
+    """How the use of a route is counted, for rails that charge what was used."""
+
+    kind: str
+    """``openai``, ``anthropic``, ``gemini``: from the answer; ``flat``: the same for every request."""
+    model: str | None = None
+    """What it is charged as, whatever request and answer name."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    ask_usage: bool = False
+    """Ask streams for their usage where the client did not."""
+
+
 @dataclass(frozen=True)
 class Route:
     """A compiled route; times in seconds."""
@@ -126,6 +140,7 @@ class Route:
     mime_type: str = ""
     timeout: float | None = None
     """None: the upstream's."""
+    metering: Metering | None = None
     free: bool = field(init=False)
     needs_body: bool = field(init=False)
     """Whether matching or pricing it reads the request body."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from facilitator.base import Accepted, Journal, Refused, Settlement
+from facilitator.base import Journal, Settlement
+from gateway.conxa.page import Page
 from gateway.headers import Field
 from gateway.payment import Payment
 from policies.money import Money
+from policies.route import Metering
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,41 @@ class Quote:
     mime_type: str
     work: float
     """Seconds the upstream may take: an authorization must outlive them and the settlement."""
+    metering: Metering | None = None
+    """How its use is counted, for rails that charge what was used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One rail's part of a 402: header fields, and members of the JSON body."""
+    """One rail's part of a 402."""
 
-    fields: Sequence[Field]
-    body: Mapping[str, Any]
+    fields: Sequence[Field] = ()
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the JSON body."""
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """How to pay, for a rail that has no place of its own in an x402 body: its member of ``rails``."""
+    page: Callable[[], Page] | None = None
+    """What a person who came with a browser sees instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a payment is refused, and how that is told."""
+
+    reason: str
+    """A stable code."""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the answer's body, beside our own."""
+    final: bool = False
+    """True: paying again does not help (403); False: a fresh challenge (402)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherClaims:
+    """The same purse's other claims in flight: their sum, and the records for who must look closer."""
+
+    total: int
+    load: Callable[[], Awaitable[Sequence[Payment]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +80,64 @@ class Credential:
     """Seconds its settlement may take."""
     worth: int
     """Its amount in millionths of a dollar (of the asset's unit, where that is no dollar), rounded up."""
-    refused: Refused | None
+    refused: Refusal | None
     """Why no new claim may be made with it; a record of it is answered all the same."""
     identifier: str | None = None
-    """An idempotency key the payment itself carries (x402 ``payment-identifier``)."""
+    """The idempotency key the payment has without an ``Idempotency-Key``."""
+    secret: str = field(default="", repr=False)
+    """What was presented, where the rail needs it again: never recorded, never logged."""
 
 
 @dataclass(frozen=True, slots=True)
-class OtherClaims:
-    """The same purse's other claims in flight: their sum, and the records for who must look closer."""
+class Wanted:
+    """What a credential is presented for."""
 
-    total: int
-    load: Callable[[], Awaitable[Sequence[Payment]]]
+    quote: Quote
+    path: str
+    """Canonical."""
+    body: bytes
+    codings: bytes | None
+    """The client's ``Accept-Encoding``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a receipt tells."""
+
+    transaction: str = ""
+    note: bytes = b""
+    reason: str | None = None
+    """None: settled, or going to be."""
+    promised: str | None = None
+    """The id of a payment that is going to be settled later."""
 
 
 class MalformedCredential(Exception):
     """The client sent something that is not a payment; the message says why."""
+
+
+class Measure:
+    """What one request uses, counted while its answer passes. This one counts nothing: a price is fixed."""
+
+    body: bytes | None = None
+    """What the upstream is asked instead of the client's body, where that is to make counting possible."""
+    codings: bytes | None = None
+    """The ``Accept-Encoding`` the upstream gets; None: the client's."""
+
+    def begin(self, content_type: str, content_encoding: str) -> None:
+        """The answer's head is here."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """One more piece of content; what of it is the client's."""
+        return chunk
+
+    def end(self) -> bytes:
+        """What was kept back of the client's content."""
+        return b""
+
+    def note(self) -> bytes | None:
+        """What is to be settled, as the rail reads it; of what has passed until now."""
+        return None
 
 
 class Rail(Protocol):
@@ -84,11 +155,18 @@ class Rail(Protocol):
         None while nothing could be settled: no work must be taken then.
         """
 
-    def read(self, header: str, value: str, quotes: Sequence[Quote]) -> Credential | Refused:
-        """Decode and check what needs no I/O; MalformedCredential is the client's fault."""
+    def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
+        """Decode and check what needs no I/O; MalformedCredential is the client's fault.
 
-    async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
+        ``quotes``: what it costs now, then what it was quoted at before a reload. ``key`` is the client's
+        ``Idempotency-Key``.
+        """
+
+    async def verify(self, credential: Credential, others: OtherClaims, wanted: Wanted) -> Refusal | None:
         """What needs the outside; VerificationUnavailable when it cannot be asked."""
+
+    async def measure(self, credential: Credential, wanted: Wanted) -> Measure:
+        """What will count the use of a verified request."""
 
     async def find_paid(self, credential: Credential) -> str | None:
         """The transaction that paid us by this used credential, if it did; VerificationUnavailable."""
@@ -99,12 +177,8 @@ class Rail(Protocol):
     async def resume(self, queue: str, journal: Journal) -> None:
         """This process has just become the one that serves ``queue``: take up what was left open."""
 
-    def receipt(
-        self,
-        terms: bytes,
-        *,
-        transaction: str,
-        reason: str | None,
-        extra: Mapping[str, str] | None = None,
-    ) -> Field:
-        """The receipt header; ``reason`` is None for a settled payment, or one that is going to be."""
+    def receipt(self, terms: bytes, outcome: Outcome) -> Sequence[Field]:
+        """What header fields say of a payment, by the terms of the credential that asks."""
+
+    def refusal(self, payment: Payment) -> Refusal:
+        """How the recorded refusal of a settlement is told."""

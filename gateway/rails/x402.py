@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 
 from facilitator.base import (
-    Accepted,
     Due,
     InFlight,
     Journal,
@@ -40,7 +39,17 @@ from facilitator.wire import (
 )
 from gateway.headers import Field
 from gateway.payment import Payment, payment_id
-from gateway.rails.base import Challenge, Credential, MalformedCredential, OtherClaims, Quote
+from gateway.rails.base import (
+    Challenge,
+    Credential,
+    MalformedCredential,
+    Measure,
+    OtherClaims,
+    Outcome,
+    Quote,
+    Refusal,
+    Wanted,
+)
 from policies.money import Money
 
 Offers = Callable[[Money], Sequence[PaymentRequirements]]
@@ -83,7 +92,7 @@ class X402Rail:
         body = payment_required_v1(*about) if 1 in self._versions else {"error": error}
         return Challenge(fields, body)
 
-    def read(self, header: str, value: str, quotes: Sequence[Quote]) -> Credential | Refused:
+    def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """Decode, find our own terms, check the signature; MalformedCredential for what is no payment."""
         try:
             payload = decode_payment(value, _VERSIONS[header])
@@ -94,13 +103,13 @@ class X402Rail:
         domain = terms if isinstance(terms, PaymentRequirements) else _same_token(payload, offers)
         if domain is None:
             assert isinstance(terms, Refused)
-            return terms
+            return Refusal(terms.reason)
         if recover(digest(payload.authorization, domain), payload.signature) != payload.authorization.sender:
-            return Refused(INVALID_SIGNATURE, "not a plain signature of authorization.from")
+            return Refusal(INVALID_SIGNATURE)
         refused = terms if isinstance(terms, Refused) else self._refused(payload, terms, quotes[0])
-        return self._credential(payload, domain, refused)
+        return self._credential(payload, domain, None if refused is None else Refusal(refused.reason))
 
-    async def verify(self, credential: Credential, others: OtherClaims, work: float) -> Accepted | Refused:
+    async def verify(self, credential: Credential, others: OtherClaims, wanted: Wanted) -> Refusal | None:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
         payload, requirements = _read_terms(credential.terms)
         if not self._facilitator.fueled(credential.network):
@@ -109,10 +118,15 @@ class X402Rail:
         async def claims() -> list[InFlight]:
             return [_in_flight(payment) for payment in await others.load()]
 
-        budget = self._budget(requirements, work)
-        return await self._facilitator.verify(
+        budget = self._budget(requirements, wanted.quote.work)
+        verdict = await self._facilitator.verify(
             payload, requirements, Purse(others.total, claims), work_budget=budget
         )
+        return Refusal(verdict.reason) if isinstance(verdict, Refused) else None
+
+    async def measure(self, credential: Credential, wanted: Wanted) -> Measure:
+        """Nothing: ``exact`` payments have one price."""
+        return Measure()
 
     async def find_paid(self, credential: Credential) -> str | None:
         """The transaction that used an authorization to pay us."""
@@ -129,25 +143,23 @@ class X402Rail:
         """Send recorded, open transactions again."""
         await self._facilitator.resume(queue, journal)
 
-    def receipt(
-        self,
-        terms: bytes,
-        *,
-        transaction: str,
-        reason: str | None,
-        extra: Mapping[str, str] | None = None,
-    ) -> Field:
+    def receipt(self, terms: bytes, outcome: Outcome) -> Sequence[Field]:
         """``PAYMENT-RESPONSE`` (v2) or ``X-PAYMENT-RESPONSE`` (v1), with the credential's network name."""
         payload, _ = _read_terms(terms)
+        promised = outcome.promised
         value = receipt(
-            success=reason is None,
+            success=outcome.reason is None,
             network=payload.network,
             payer=payload.authorization.sender,
-            transaction=transaction,
-            error_reason=reason,
-            extra=extra,
+            transaction=outcome.transaction,
+            error_reason=outcome.reason,
+            extra=None if promised is None else {"settlement": "deferred", "paymentId": promised},
         )
-        return RECEIPT_HEADER[payload.version].encode(), value.encode()
+        return [(RECEIPT_HEADER[payload.version].encode(), value.encode())]
+
+    def refusal(self, payment: Payment) -> Refusal:
+        """The chain's reason."""
+        return Refusal(payment.reason)
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):
@@ -155,7 +167,7 @@ class X402Rail:
         return check_time(payload.authorization, int(self._clock()), self._budget(terms, quote.work))
 
     def _credential(
-        self, payload: PaymentPayload, terms: PaymentRequirements, refused: Refused | None
+        self, payload: PaymentPayload, terms: PaymentRequirements, refused: Refusal | None
     ) -> Credential:
         authorization = payload.authorization
         asset = terms.asset.lower()
