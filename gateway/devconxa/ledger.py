@@ -108,7 +108,8 @@ class Ledger:
             session.pending = True
         else:
             session.may_charge, session.pending = True, False
-            session.expires_at = max(session.expires_at, self._clock() + self.options.session_seconds)
+            if session.status(self._clock()) == "expired":
+                session.expires_at = self._clock() + self.options.session_seconds
         return session
 
     def status(self, provider: str, username: str) -> Reply:
