@@ -82,6 +82,20 @@ def test_the_limit_of_a_code_caps_the_connection(ledger: Ledger, limit: float, a
     assert reply.body["error_code"] == (None if approved else "HARD_CAP_VIOLATION")
 
 
+def test_the_limit_counts_all_charges_of_the_connection(ledger: Ledger) -> None:
+    token = ledger.scan(qr(limit=44), ledger.wallets.open(100)).token
+    assert [ledger.charge(attempt(token, key)).body["approved"] for key in ("a", "b", "c")] == [
+        True,
+        True,
+        False,
+    ]
+    assert ledger.charge(attempt(token, "d", 10, 4)).body == {
+        "approved": True,
+        "new_balance": 56,
+        "error_code": None,
+    }
+
+
 def test_a_new_scan_makes_a_new_session_with_a_limit_of_its_own(ledger: Ledger) -> None:
     wallet = ledger.wallets.open(100)
     former = ledger.scan(qr(limit=15), wallet).token
@@ -217,6 +231,7 @@ def test_api_keys_name_their_provider() -> None:
 
 
 USERS = ("ann", "bob")
+CAP = 60
 KEYS = st.sampled_from(["k1", "k2", "k3", None])
 SPENT = st.tuples(st.integers(0, 40), st.integers(0, 40))
 EVENTS = st.lists(
@@ -238,8 +253,8 @@ EVENTS = st.lists(
 def test_tokens_are_conserved_and_keys_debit_once(events: list[Any], cap_status: Any) -> None:
     ledger = Ledger(PROVIDERS, Options(cap_status=cap_status), Clock())
     wallet = ledger.wallets.open(100)
-    tokens = {user: ledger.scan(qr(user), wallet).token for user in USERS}
-    caps: dict[str, int | None] = dict.fromkeys(tokens.values())
+    tokens = {user: ledger.scan(qr(user, CAP), wallet).token for user in USERS}
+    caps: dict[str, int | None] = dict.fromkeys(tokens.values(), CAP)
     running: list[Attempt] = []
     answers: dict[str, Reply] = {}
 
