@@ -22,6 +22,7 @@ from gateway.admin import Admin, Readiness
 from gateway.budget import Budget
 from gateway.chainwatch import ChainWatch
 from gateway.check import route_rows
+from gateway.conxa.parts import ConxaParts, conxa_parts
 from gateway.deliveries import Deliveries
 from gateway.drain import drain
 from gateway.errors import ConfigError, StoreUnavailable
@@ -48,6 +49,8 @@ from gateway.store.connect import store_of
 from gateway.verifying import Verifier
 from gateway.watch import StoreWatch
 
+RELEASED = 300.0
+"""Seconds a payment that bought nothing is remembered, where no authorization says for how long."""
 SETTLE_SLACK = 2.0
 """Seconds a request waits beyond ``settle_within`` for the outcome to be recorded."""
 
@@ -107,6 +110,7 @@ class Worker:
         self._watch = StoreWatch(self._store, self._metrics)
         await self._watch.open()
         self._session = await stack.enter_async_context(open_session())
+        self._pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
         rails = self._rails(stack)
         self._presence = Presence(self._store, f"{socket.gethostname()}:{port}", self._run, self._number)
         self._deliveries = Deliveries(self._store)
@@ -121,13 +125,12 @@ class Worker:
             exclusive=x402 is None or x402.exclusive,
             metrics=self._metrics,
         )
-        pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
         self._pricing = Pricing(settings.table, _timeouts(settings), server.public_url, self._max_timeout())
-        self._forwarder = Forwarder(settings.upstreams, pseudonym, server.max_response_body)
+        self._forwarder = Forwarder(settings.upstreams, self._pseudonym, server.max_response_body)
         await self._forwarder.open()
         stack.push_async_callback(self._forwarder.close)
         self._renderer = Renderer(server.cors_origins, self._metrics)
-        self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, pseudonym))
+        self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, self._pseudonym))
         self._readiness = Readiness(self._dependencies)
         self._background(
             stack,
@@ -136,6 +139,7 @@ class Worker:
             self._deliveries.run(),
             self._presence.run(self._deliveries.flush),
             self._chains.run(),
+            *([] if self._conxa is None else [self._conxa.watch.run()]),
         )
 
     def _exchange_of(self, rails: list[Rail], acceptor: Acceptor) -> Exchange:
@@ -152,6 +156,7 @@ class Worker:
             renderer=self._renderer,
             metrics=metrics,
             bounds=Bounds(server.max_request_body, server.body_timeout),
+            desk=None if self._conxa is None else self._conxa.desk,
         )
         handout = Handout(
             forwarder=self._forwarder,
@@ -192,8 +197,12 @@ class Worker:
         )
 
     def _rails(self, stack: AsyncExitStack) -> list[Rail]:
-        x402 = self._settings.rails.x402
         self._chains = ChainWatch(self._metrics)
+        x402, self._conxa = self._x402(stack), self._wallets()
+        return [*x402, *([] if self._conxa is None else [self._conxa.rail])]
+
+    def _x402(self, stack: AsyncExitStack) -> list[Rail]:
+        x402 = self._settings.rails.x402
         if x402 is None:
             return []
         chains = [
@@ -221,17 +230,25 @@ class Worker:
         )
         return [rail]
 
+    def _wallets(self) -> ConxaParts | None:
+        settings = self._settings
+        if settings.rails.conxa is None:
+            return None
+        session, store, server = self._session, self._store, settings.server
+        return conxa_parts(settings.rails.conxa, session, store, self._metrics, server, self._pseudonym)
+
     def _max_timeout(self) -> float:
         x402 = self._settings.rails.x402
-        return 0.0 if x402 is None else x402.max_timeout
+        return RELEASED if x402 is None else x402.max_timeout
 
     def _settle_wait(self) -> float:
-        x402 = self._settings.rails.x402
-        longest = max((network.settle_within for network in x402.chains), default=0.0) if x402 else 0.0
-        return longest + SETTLE_SLACK
+        x402, conxa = self._settings.rails.x402, self._settings.rails.conxa
+        chains = [network.settle_within for network in x402.chains] if x402 else []
+        return max([*chains, conxa.settle_within if conxa else 0.0]) + SETTLE_SLACK
 
     def _dependencies(self) -> Mapping[str, bool]:
-        return {"store": self._watch.up, **self._chains.up}
+        wallets = {} if self._conxa is None else {"conxa": self._conxa.watch.up}
+        return {"store": self._watch.up, **self._chains.up, **wallets}
 
     def _background(self, stack: AsyncExitStack, *loops: Any) -> None:
         tasks = [asyncio.create_task(loop) for loop in loops]

@@ -14,6 +14,7 @@ from gateway import headers
 from gateway.accept import Acceptor, Incoming, invite_body, read_body
 from gateway.answers import Answer, Written
 from gateway.budget import Hold
+from gateway.conxa.desk import Desk
 from gateway.errors import ClientError
 from gateway.observe import Metrics
 from gateway.outcomes import Outcomes
@@ -50,7 +51,9 @@ class Intake:
         renderer: Renderer,
         metrics: Metrics,
         bounds: Bounds,
+        desk: Desk | None,
     ) -> None:
+        """``desk`` serves the gateway's own paths, where a rail has some."""
         self._acceptor = acceptor
         self._pricing = pricing
         self._rails = {rail.name: rail for rail in rails}
@@ -60,11 +63,14 @@ class Intake:
         self._renderer = renderer
         self._metrics = metrics
         self._bounds = bounds
+        self._desk = desk
 
     async def take(self, request: web.BaseRequest, hold: Hold, entry: Entry) -> Purchase | Answer | Written:
         """A purchase, or the answer where there is none. Every Problem is the caller's to render."""
         incoming = self._acceptor.accept(request, entry.request_id)
         entry.incoming = incoming
+        if self._desk is not None and self._desk.serves(incoming.target.path):
+            return await self._desk.answer(incoming, hold)
         if incoming.method == "OPTIONS" and self._pricing.priced(incoming):
             return self._renderer.preflight(incoming)
         route, body = await self._match(incoming, hold)

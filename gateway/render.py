@@ -121,7 +121,7 @@ class Renderer:
         fields: list[Field] = [field for each in challenges.values() for field in each.fields]
         pages = [each.page for each in challenges.values() if each.page is not None]
         if pages and _navigates(incoming):
-            page = pages[0]()
+            page = pages[0](incoming.method, _target(incoming))
             return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
         body: dict[str, Any] = {"x402Version": 1, "error": refusal.reason, "accepts": []}
         for each in challenges.values():
@@ -191,6 +191,10 @@ def paid_fields(credential: Credential, payment_id: str, route: str) -> list[Fie
 def _navigates(incoming: Incoming) -> bool:
     """Whether a person's browser opens this, to show what comes."""
     return incoming.method == "GET" and "text/html" in incoming.headers.get("Accept", "").lower()
+
+
+def _target(incoming: Incoming) -> str:
+    return incoming.target.path if incoming.query is None else f"{incoming.target.path}?{incoming.query}"
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -156,7 +156,7 @@ class Charger:
     async def _over(
         self, payment: Payment, payer: Payer, charge: Charge, key: str, session: Session | None
     ) -> Settlement:
-        """The session ended before the charge and nothing was charged: its successor pays, if there is one."""
+        """The session ended before it was charged: its successor pays, if there is one."""
         if session is None or not session.token:
             return Refused(
                 SESSION_OVER, note=replace(charge, session="", error_code="SESSION_EXPIRED").note()

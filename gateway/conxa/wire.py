@@ -198,8 +198,8 @@ def _sendable(token: str) -> bool:
 
 def _charged(reply: _Reply) -> ChargeReply:
     body = reply.body
-    if reply.status // 100 == 2 and body is not None:
-        if body.get("approved") is True:
+    if reply.status // 100 == 2 and body is not None and isinstance(body.get("approved"), bool):
+        if body["approved"]:
             return Approved(_balance(body) or 0)
         return Declined(_code(body.get("error_code"), "CHARGE_REFUSED"), _balance(body))
     told = {} if body is None else body

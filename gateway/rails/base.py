@@ -38,8 +38,8 @@ class Challenge:
     """Members of the JSON body."""
     how: Mapping[str, Any] = field(default_factory=dict)
     """How to pay, for a rail that has no place of its own in an x402 body: its member of ``rails``."""
-    page: Callable[[], Page] | None = None
-    """What a person who came with a browser sees instead."""
+    page: Callable[[str, str], Page] | None = None
+    """What a person who came with a browser sees instead, by method and target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from gateway.conxa.charging import PENDING, SESSION_OVER, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed
 from gateway.conxa.measuring import FlatMeasure, MeteredMeasure, flat, metered
 from gateway.conxa.own_sessions import OwnSessions
-from gateway.conxa.page import payment_page
+from gateway.conxa.page import Page, payment_page
 from gateway.conxa.preflight import declined, preflight, unavailable
 from gateway.conxa.sessions import Sessions
 from gateway.conxa.wallets import Wallet, Wallets
@@ -107,8 +107,7 @@ class ConxaRail:
             "header": CONNECTION,
             "charge": _charge_told(quote.metering),
         }
-        page = partial(payment_page, description=quote.description, price=_in_words(quote.metering))
-        return Challenge(how=how, page=page)
+        return Challenge(how=how, page=partial(_page, quote.description, _in_words(quote.metering)))
 
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """A connection made here, or any session; the replay key is (session, ``Idempotency-Key``)."""
@@ -246,6 +245,16 @@ def _charge_told(metering: Metering) -> dict[str, Any]:
         "input_tokens": metering.input_tokens,
         "output_tokens": metering.output_tokens,
     }
+
+
+def _page(description: str, price: str, method: str, target: str) -> Page:
+    return payment_page(
+        title="This page is paid for",
+        description=description,
+        price=price,
+        method=method,
+        target=target,
+    )
 
 
 def _in_words(metering: Metering) -> str:

@@ -159,10 +159,24 @@ class X402Entry(Section):
     facilitator: FacilitatorEntry = Field(default_factory=FacilitatorEntry)
 
 
+class ConxaEntry(Section):
+    """Being paid from CONXA wallets; times in seconds."""
+
+    base_url: HttpUrl = "https://api.conxa.in"
+    api_key: Secret
+    provider_id: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=200)] | None = None
+    provider_type: Literal["api", "web"] = "api"
+    accept_sessions: Boolean = False
+    timeout: Duration = said("30s")
+    settle_within: Duration = said("30s")
+    rate_limit_timeout: Duration = said("10s")
+
+
 class RailsEntry(Section):
     """The ways to be paid."""
 
     x402: X402Entry | None = None
+    conxa: ConxaEntry | None = None
 
 
 class Unmatched(Section):
@@ -234,6 +248,16 @@ class ExposureEntry(Section):
     total: Micros = said("$50")
 
 
+class MeteringEntry(Section):
+    """How CONXA's charge for a route is counted."""
+
+    meter: Literal["openai", "anthropic", "gemini", "flat"] | None = None
+    model: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200)] | None = None
+    input_tokens: Annotated[int, Field(ge=0, lt=2**53), Whole] | None = None
+    output_tokens: Annotated[int, Field(ge=0, lt=2**53), Whole] | None = None
+    include_usage: Boolean = False
+
+
 class RouteEntry(Section):
     """One route, as it is written."""
 
@@ -253,6 +277,7 @@ class RouteEntry(Section):
     description: Line = ""
     mime_type: Line = ""
     timeout: Duration | None = None
+    conxa: MeteringEntry | None = None
 
 
 _FREE = {"type": "object", "properties": {"free": _TEXT}, "required": ["free"], "additionalProperties": False}

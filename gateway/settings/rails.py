@@ -9,17 +9,18 @@ from pydantic import SecretStr
 
 from gateway.settings.addresses import PUBLISHED_KEYS, ZERO, checksummed, private_key
 from gateway.settings.document import Document
-from gateway.settings.model import RailsEntry, X402Entry
+from gateway.settings.model import ConxaEntry, RailsEntry, X402Entry
 from gateway.settings.networks import builtin_networks, find_network
 from gateway.settings.problems import Path, Problems, did_you_mean
 from gateway.settings.scalars import whole_seconds
 from gateway.settings.shape import shape
-from gateway.settings.tree import X402, Facilitator, Network, Rails
+from gateway.settings.tree import X402, Conxa, Facilitator, Network, Rails
 
 RAILS = tuple(RailsEntry.model_fields)
 """Every rail that exists."""
 
 _X402: Path = ("rails", "x402")
+_CONXA: Path = ("rails", "conxa")
 _WORLD_READABLE = stat.S_IROTH
 
 
@@ -28,11 +29,39 @@ def compile_rails(document: Document, defined: Mapping[str, Network], problems: 
     entry = shape(RailsEntry, document, ("rails",), problems)
     if entry is None:
         return None
-    if entry.x402 is None:
-        return Rails()
     before = len(problems.errors)
-    x402 = _X402Compiler(document, defined, problems).compile(entry.x402)
-    return Rails(x402) if len(problems.errors) == before else None
+    x402 = entry.x402 and _X402Compiler(document, defined, problems).compile(entry.x402)
+    conxa = entry.conxa and _conxa(document, entry.conxa, problems)
+    return Rails(x402, conxa) if len(problems.errors) == before else None
+
+
+def _conxa(document: Document, entry: ConxaEntry, problems: Problems) -> Conxa:
+    key = entry.api_key.get_secret_value()
+    provider_id = entry.provider_id or _provider_of(key)
+    if not key.isascii() or not key.isprintable() or not key.strip():
+        problems.error(document.places, (*_CONXA, "api_key"), "is no API key")
+    elif not provider_id:
+        problems.error(
+            document.places,
+            (*_CONXA, "api_key"),
+            "names no provider in its third part: set rails.conxa.provider_id",
+        )
+    return Conxa(
+        base_url=entry.base_url.rstrip("/"),
+        api_key=entry.api_key,
+        provider_id=provider_id,
+        provider_type=entry.provider_type,
+        accept_sessions=entry.accept_sessions,
+        timeout=entry.timeout,
+        settle_within=entry.settle_within,
+        rate_limit_timeout=entry.rate_limit_timeout,
+    )
+
+
+def _provider_of(key: str) -> str:
+    """As the official SDK finds it: ``pk_live_PROVIDER_...``, else what the key begins with."""
+    parts = key.split("_")
+    return parts[2] if len(parts) > 2 else key[:20]
 
 
 class _X402Compiler:

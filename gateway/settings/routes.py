@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.settings.document import Document
+from gateway.settings.metering import compile_metering
 from gateway.settings.model import ExposureEntry, MatchEntry, RouteEntry
 from gateway.settings.problems import Path, Problems, did_you_mean, listed
 from gateway.settings.rails import RAILS
@@ -102,10 +103,11 @@ class _RouteCompiler:
         conditions = self._conditions(entry.match)
         upstream = self._upstream(entry)
         accept = self._accept(entry, price)
+        metering = compile_metering(entry, accept, self._context.rails, self._error)
         success = self._success(entry)
         if pattern is None or price is None or upstream is None:
             return None
-        self._check_time(entry, price, upstream)
+        self._check_time(entry, accept, upstream)
         return Route(
             name=entry.name or _default_name(entry.match, conditions),
             pattern=pattern,
@@ -124,6 +126,7 @@ class _RouteCompiler:
             description=entry.description,
             mime_type=entry.mime_type,
             timeout=entry.timeout,
+            metering=metering,
         )
 
     def _exposure(self, entry: RouteEntry) -> Exposure | None:
@@ -205,7 +208,7 @@ class _RouteCompiler:
             self._price_error(error.at, str(error))
             return None
         x402 = self._context.rails and self._context.rails.x402
-        if x402:
+        if x402 and "x402" in (entry.accept or RAILS):
             for steps, money in _amounts(price):
                 try:
                     x402.check(money)
@@ -227,8 +230,11 @@ class _RouteCompiler:
         if price is None or isinstance(price, Free) or self._context.rails is None:
             return ()
         if not self._context.rails.names:
-            self._error(("price",), "a paid route needs a rail: configure `rails.x402`")
-        return tuple(dict.fromkeys(entry.accept or self._context.rails.names))
+            self._error(("price",), "a paid route needs a rail: configure `rails.x402` or `rails.conxa`")
+        able = [name for name in self._context.rails.names if name != "conxa" or entry.conxa is not None]
+        if not entry.accept and not able and self._context.rails.names:
+            self._error((), "only `conxa` is configured, and needs to know what to charge: set `conxa`")
+        return tuple(dict.fromkeys(entry.accept or able))
 
     def _success(self, entry: RouteEntry) -> frozenset[int]:
         statuses: set[int] = set()
@@ -243,11 +249,11 @@ class _RouteCompiler:
                 self._error(("success",), "must be statuses (`200`) or classes of them (`2xx`)")
         return frozenset(statuses)
 
-    def _check_time(self, entry: RouteEntry, price: Price, upstream: str) -> None:
+    def _check_time(self, entry: RouteEntry, accept: tuple[str, ...], upstream: str) -> None:
         """A signature must not expire while the request it pays for is still worked on."""
         x402 = self._context.rails and self._context.rails.x402
         target = self._context.upstreams.get(upstream)
-        if isinstance(price, Free) or not x402 or not target:
+        if "x402" not in accept or not x402 or not target:
             return
         work = target.timeout if entry.timeout is None else entry.timeout
         settle = max((network.settle_within for network in x402.chains), default=0.0)

@@ -168,15 +168,33 @@ class X402:
 
 
 @dataclass(frozen=True, slots=True)
+class Conxa:
+    """Being paid from CONXA wallets; times in seconds."""
+
+    base_url: str
+    """Without a final slash."""
+    api_key: SecretStr
+    provider_id: str
+    provider_type: Literal["api", "web"]
+    accept_sessions: bool
+    timeout: float
+    """For one call."""
+    settle_within: float
+    """For a charge, with all its tries."""
+    rate_limit_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rails:
     """The configured ways to be paid; None where one is not."""
 
     x402: X402 | None = None
+    conxa: Conxa | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The configured rails, in the order they are offered by default."""
-        return ("x402",) if self.x402 is not None else ()
+        return tuple(name for name in ("x402", "conxa") if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True, slots=True)
