@@ -73,6 +73,7 @@ EXERCISED = {
     "gateway.store.sqlite_worker": "every store test that runs on SQLite",
     "gateway.watch": "store outages in tests/e2e",
     "gateway.workers": "deployments with two workers in tests/e2e",
+    "gateway.conxa": "a docstring",
     "gateway.devchain.leash": "tests/gateway/test_devchain.py kills parents",
     "facilitator": "empty",
     "facilitator.crashpoints": "tests/crash, and every crash in tests/e2e",

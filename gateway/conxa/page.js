@@ -33,7 +33,7 @@
     if (label) { byId("act").textContent = label; pressed = action; }
     // What vanishes hands the focus to the text that says why.
     if (held?.closest("[hidden]")) byId("status").focus();
-    const step = { connected: use === "connect" ? 3 : 2, paying: 2, paid: 3 }[state] ?? 0;
+    const step = { connected: use === "connect" ? 3 : 2, paying: 2, refused: 2, paid: 3 }[state] ?? 0;
     document.querySelectorAll("li").forEach((item, at) => {
       item.classList.toggle("done", at < step);
       if (at === step) item.setAttribute("aria-current", "step");
@@ -182,6 +182,7 @@
     if (got.answer.ok) {
       await reveal(got, "Your answer");
       show("paid", "Paid. Your answer is below.");
+      byId("answer").scrollIntoView({ block: "nearest" });
     } else await refused(got, connection);
   }
 
@@ -202,13 +203,14 @@
       show("refused", "The service answered with a redirect, which cannot be shown here.", "Try again", again);
     } else {
       await reveal(got, `What the service said (error ${status})`);
-      show("refused", `The service answered with an error (${status}).`, "Try again", again);
+      const why = typeof told.detail === "string" ? `: ${told.detail}` : ".";
+      show("refused", `The service answered with an error (${status})${why}`, "Try again", again);
     }
   }
 
   function forget(why) {
     keep("connection", null);
-    show("refused", why, "Get a new code", makeCode);
+    show("trouble", why, "Get a new code", makeCode);
   }
 
   function receipt({ headers, ok }) {

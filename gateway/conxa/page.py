@@ -41,6 +41,10 @@ _FIELDS: tuple[Field, ...] = (
 )
 
 
+_SHORT = 16
+"""Characters of a price that is shown large; a longer one is a sentence."""
+
+
 @dataclass(frozen=True)
 class Page:
     """An HTML document and the header fields it must be sent with."""
@@ -57,7 +61,6 @@ def connect_page(*, limit: float | None = None) -> Page:
     return _page(
         title="Connect your CONXA wallet",
         use="connect",
-        kind="Pay per request",
         about="Scan one code, and the paid pages of this site can be paid from your wallet.",
         price="Metered per token by your CONXA wallet",
         then="This tab <b>stays connected</b>. Paid pages opened in it need a click, not another scan.",
@@ -78,7 +81,6 @@ def payment_page(
     return _page(
         title=title,
         use="pay",
-        kind="Payment required",
         about=description,
         price=price,
         method=method,
@@ -93,7 +95,6 @@ def _page(
     *,
     title: str,
     use: str,
-    kind: str,
     about: str,
     price: str,
     then: str,
@@ -103,12 +104,12 @@ def _page(
     target: str = "",
 ) -> Page:
     """``then`` and ``foot`` are our own HTML; everything else is text."""
-    facts = _fact("Price", escape(price), "price")
+    facts = _fact("Price", escape(price), "price" if len(price) <= _SHORT else "fact")
     if target:
         facts += _fact("For", f"<code>{escape(method)} {escape(target)}</code>")
     if limit is not None:
         facts += _fact("Spending limit", f"{limit:,.0f} tokens in all")
-    text = {"title": title, "kind": kind, "about": about, "use": use, "method": method}
+    text = {"title": title, "about": about, "use": use, "method": method}
     filled = _PAGE.substitute(
         {name: escape(value) for name, value in text.items()},
         limit="" if limit is None else f"{limit!r}",

@@ -31,7 +31,7 @@ _FLAGS = (
 _READY = "DevTools listening on "
 _FONTS_CONF = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="relative">cache</cachedir></fontconfig>
+<fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="xdg">fonts</cachedir></fontconfig>
 """
 
 
@@ -66,8 +66,9 @@ class Chromium:
     def __enter__(self) -> Chromium:
         program, log = find_chromium(), Path(self._profile.name) / "log"
         argv = [program.path, *_FLAGS, "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}"]
+        env = {**program.env, "XDG_CACHE_HOME": self._profile.name, "XDG_CONFIG_HOME": self._profile.name}
         with log.open("wb") as output:
-            self._child = spawn([*argv, "about:blank"], output=output, env=program.env)
+            self._child = spawn([*argv, "about:blank"], output=output, env=env)
         try:
             wait_until_said(self._child, _READY, log)
             [line] = [line for line in log.read_text().splitlines() if line.startswith(_READY)]

@@ -55,6 +55,8 @@ class Desk:
         self.status = "pending"
         self.busy = 0
         """How many polls are turned away before one is answered."""
+        self.broken = 0
+        """How many answers break off before one is whole."""
         self.bought: list[web.Request] = []
         self.replies: list[Reply] = []
         self._changed = asyncio.Event()
@@ -115,7 +117,7 @@ class Desk:
             told["balance"] = 5000
         return web.json_response(told, status=410 if self.status == "expired" else 200)
 
-    async def _paid(self, request: web.Request) -> web.Response:
+    async def _paid(self, request: web.Request) -> web.StreamResponse:
         if "X-Tollway-Connection" not in request.headers:
             page = payment_page(
                 title="Seven-day forecast",
@@ -127,12 +129,24 @@ class Desk:
             )
             return _sent(page, 402)
         self.bought.append(request)
+        if self.broken:
+            self.broken -= 1
+            return await _broken(request)
         return self.replies.pop(0)(request)
 
 
 def _sent(page: Page, status: int) -> web.Response:
     fields = [(name.decode(), value.decode()) for name, value in page.fields]
     return web.Response(body=page.body, status=status, headers=fields)
+
+
+async def _broken(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Length": "1000"})
+    await answer.prepare(request)
+    await answer.write(b"{")
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
 
 
 @pytest.fixture
@@ -275,6 +289,24 @@ async def test_an_unknown_outcome_is_asked_for_with_the_same_key(desk: Desk, tab
     assert len(desk.bought) == 2 and len({each.headers["Idempotency-Key"] for each in desk.bought}) == 1
 
 
+async def test_a_broken_answer_is_asked_for_with_the_same_key(desk: Desk, tab: Tab) -> None:
+    desk.broken, desk.replies = 1, [paid]
+    await connected(desk, tab)
+    await tab.wait_for("The gateway cannot be reached.")
+    await tab.wait_for("Paid.")
+    assert len(desk.bought) == 2 and len({each.headers["Idempotency-Key"] for each in desk.bought}) == 1
+
+
+async def test_only_a_get_is_repeated(desk: Desk, tab: Tab) -> None:
+    """What was posted is not the page's to send again."""
+    form = f"<form method=post action='{desk.url}/v1/chat'></form><script>document.forms[0].submit()</script>"
+    await tab.open(f"data:text/html,{form}")
+    await tab.wait_for("Waiting for your wallet")
+    desk.becomes("active")
+    await tab.wait_for("Make the request again with the header below.")
+    assert desk.bought == []
+
+
 async def test_a_reload_in_mid_purchase_keeps_its_key(desk: Desk, tab: Tab) -> None:
     desk.replies = [pending, paid]
     await connected(desk, tab)
@@ -319,7 +351,8 @@ async def test_a_busy_gateway_is_waited_for(desk: Desk, tab: Tab) -> None:
         (refused("INSUFFICIENT_BALANCE"), "Your wallet did not pay. It has 7 tokens.", "Try again"),
         (refused("NO_CHARGE_PERMISSION", 403), "no longer allows charges", "Get a new code"),
         (refused(None), "This connection is no longer valid.", "Get a new code"),
-        (lambda _: web.Response(status=502, text="no upstream"), "answered with an error (502)", "Try again"),
+        (lambda _: web.Response(status=404, text="no city"), "answered with an error (404).", "Try again"),
+        (lambda _: web.json_response({"detail": "it is down"}, status=502), "(502): it is down", "Try again"),
         (lambda _: web.Response(status=302, headers={"Location": "/"}), "with a redirect", "Try again"),
     ],
 )
