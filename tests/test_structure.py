@@ -78,6 +78,7 @@ EXERCISED = {
     "gateway.store.sqlite_worker": "every store test that runs on SQLite",
     "gateway.watch": "store outages in tests/e2e",
     "gateway.workers": "deployments with two workers in tests/e2e",
+    "gateway.conxa": "a docstring",
     "gateway.devchain.leash": "tests/gateway/test_devchain.py kills parents",
     "gateway.devconxa": "a docstring",
     "gateway.devconxa.__main__": "tests/standins/test_conxa_control.py runs it",
