@@ -199,7 +199,7 @@ class Worker:
     def _rails(self, stack: AsyncExitStack) -> list[Rail]:
         self._chains = ChainWatch(self._metrics)
         x402, self._conxa = self._x402(stack), self._wallets()
-        return [*x402, *([] if self._conxa is None else [self._conxa.rail])]
+        return x402 if self._conxa is None else [*x402, self._conxa.rail]
 
     def _x402(self, stack: AsyncExitStack) -> list[Rail]:
         x402 = self._settings.rails.x402

@@ -71,7 +71,8 @@ class ConxaRail:
     """Connected wallets, charged after the answer."""
 
     name = "conxa"
-    queues = (QUEUE,)
+    headers: tuple[str, ...] = (CONNECTION,)
+    queues: tuple[str, ...] = (QUEUE,)
 
     def __init__(
         self,
@@ -92,7 +93,8 @@ class ConxaRail:
         self._charger = charger
         self._own = own
         self._settle_within = settle_within
-        self.headers = (CONNECTION, SESSION) if access.accept_sessions else (CONNECTION,)
+        if access.accept_sessions:
+            self.headers = (CONNECTION, SESSION)
 
     def challenge(self, quote: Quote, error: str) -> Challenge | None:
         """Where to connect a wallet, and what will be charged."""

@@ -3,10 +3,11 @@
 from gateway.settings.load import load
 from gateway.settings.model import Server, Store
 from gateway.settings.networks import builtin_networks
-from gateway.settings.tree import X402, Facilitator, Network, Rails, Settings, Upstream
+from gateway.settings.tree import X402, Conxa, Facilitator, Network, Rails, Settings, Upstream
 
 __all__ = [
     "X402",
+    "Conxa",
     "Facilitator",
     "Network",
     "Rails",

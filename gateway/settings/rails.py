@@ -30,8 +30,8 @@ def compile_rails(document: Document, defined: Mapping[str, Network], problems: 
     if entry is None:
         return None
     before = len(problems.errors)
-    x402 = entry.x402 and _X402Compiler(document, defined, problems).compile(entry.x402)
-    conxa = entry.conxa and _conxa(document, entry.conxa, problems)
+    x402 = None if entry.x402 is None else _X402Compiler(document, defined, problems).compile(entry.x402)
+    conxa = None if entry.conxa is None else _conxa(document, entry.conxa, problems)
     return Rails(x402, conxa) if len(problems.errors) == before else None
 
 
