@@ -69,6 +69,7 @@ def test_output_is_complete_at_the_end_of_a_full_block() -> None:
     """zlib may have taken all input and still hold output back."""
     for size in (64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 64 * 1024 + 200, 3 * 64 * 1024):
         assert len(inflated("gzip", gzip.compress(b"x" * size))) == size
+        assert len(inflated("deflate", zlib.compress(b"x" * size, wbits=-zlib.MAX_WBITS))) == size
         assert len(inflated("br", brotli.compress(b"x" * size))) == size
 
 
