@@ -15,6 +15,7 @@ from kit.anvil import Anvil
 from kit.deployment import Deployment, deployed
 from kit.dialogue import Dialogue
 from kit.dialogue import request as wire
+from kit.ops import eventually
 from kit.process import open_files, resident
 
 FundedAccount = Callable[..., Any]
@@ -214,4 +215,4 @@ def test_nothing_is_left_behind_by_those_who_leave(tight: Deployment) -> None:
     for _ in range(3):
         storm()
     threading.Event().wait(KEEPALIVE + 1)
-    assert open_files(tight.gateway.pid) <= before + 3
+    eventually(lambda: open_files(tight.gateway.pid) <= before + 3)
