@@ -1,10 +1,11 @@
 """Whether a Redis may keep money records. Read from INFO: managed services block CONFIG.
 
 What cannot be read there is ``appendfsync``. With ``everysec``, Redis' default, an acknowledged
-write survives ``kill -9`` of Redis (the kernel has it), but the last second may be lost with the
-machine's power; with ``always`` it survives that too. ``strict`` does not demand ``always``: it
-could not be checked on managed services, and after a power loss the chain's nonces still keep any
-payment from being taken twice. Operators who want both set ``appendfsync always``.
+write survives ``kill -9`` of Redis (the kernel has it, unless an ``fsync`` takes longer than a second
+just then), but the last second may be lost with the machine's power; with ``always`` it survives both.
+``strict`` does not demand ``always``: it could not be checked on managed services, and after a power loss
+the chain's nonces still keep any payment from being taken twice. Operators who want both set
+``appendfsync always``.
 """
 
 from __future__ import annotations

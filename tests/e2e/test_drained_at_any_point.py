@@ -13,7 +13,8 @@ from kit.upstream_answers import ok_bytes
 
 FundedAccount = Callable[..., Any]
 PATH = "/v1/x"
-GOODS = bytes(range(256)) * 4096 * 8
+GOODS = bytes(range(256)) * 4096 * 15
+"""More than the sockets of a connection hold: it cannot be sent in one go."""
 
 
 @pytest.mark.parametrize("point", ["K2", "K4", "K10"])

@@ -29,7 +29,7 @@ class Reply:
 
 
 def converse(
-    url: str, data: bytes, *, half_close: bool = False, patience: float = 1.0
+    url: str, data: bytes, *, half_close: bool = False, patience: float = 5.0
 ) -> tuple[list[Reply], bool]:
     """Every answer to ``data``, and whether the other side closed within ``patience`` seconds of silence.
 

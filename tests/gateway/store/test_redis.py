@@ -39,7 +39,8 @@ async def opening() -> AsyncIterator[Open]:
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
+    # With `everysec` a slow disk makes Redis hold back what it has acknowledged, for up to two seconds.
+    with RedisServer("--appendfsync", "always") as running:
         yield running
 
 

@@ -28,6 +28,8 @@ PATIENCE = 1.0
 
 WRITER = """
 import asyncio, sys
+from contextlib import suppress
+from gateway.errors import StoreUnavailable
 from kit.stores import make_claim, settle
 from gateway.store.connect import open_store
 
@@ -35,8 +37,9 @@ async def main():
     store = open_store("embedded", sys.argv[1], 60, 1000, 10**6)
     await store.open()
     for number in range(100000):
-        await settle(store, make_claim(replay_key=f"{sys.argv[2]}{number}"), answer=b"a" * 100)
-        print(number, flush=True)
+        with suppress(StoreUnavailable):
+            await settle(store, make_claim(replay_key=f"{sys.argv[2]}{number}"), answer=b"a" * 100)
+            print(number, flush=True)
 
 asyncio.run(main())
 """
