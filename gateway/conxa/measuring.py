@@ -10,6 +10,10 @@ from gateway.rails.base import Measure, Wanted
 from policies.route import Metering
 
 
+UNNAMED = "unknown"
+"""The model of an answer that names none, to a request that names none: CONXA says whether it takes it."""
+
+
 class FlatMeasure(Measure):
     """The same for every request."""
 
@@ -57,7 +61,7 @@ class MeteredMeasure(Measure):
 
 def charged(usage: Usage, session: str) -> Charge:
     """The charge for a usage."""
-    return Charge(usage.model, usage.input_tokens, usage.output_tokens, usage.estimated, session)
+    return Charge(usage.model or UNNAMED, usage.input_tokens, usage.output_tokens, usage.estimated, session)
 
 
 def metered(metering: Metering, wanted: Wanted) -> Metered:
