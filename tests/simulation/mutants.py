@@ -74,7 +74,7 @@ MUTANTS = (
         (
             EXCHANGE,
             "Exchange._after",
-            "await self._take(kept, steps.served(pack(fetched), waits=True))",
+            "await self._take(kept, steps.served(pack(fetched), measure.note(), waits=True))",
             "pass",
         ),
         (
