@@ -20,7 +20,7 @@ _PREFIX = "cx_"
 _BODY = struct.Struct(">16sIIHd")
 """Randomness, made at, may be scanned for, picture size, limit (NaN: none)."""
 _MAC = 16
-_SHAPE = re.compile(_PREFIX + r"[A-Za-z0-9_-]{%d}\Z" % -(-(_BODY.size + _MAC) * 8 // 6))
+_SHAPE = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{{-(-(_BODY.size + _MAC) * 8 // 6)}}}\Z")
 _NAMED = 20
 """Hex digits by which the wallet and the log name a connection."""
 

@@ -59,8 +59,8 @@ def _conxa(document: Document, entry: ConxaEntry, problems: Problems) -> Conxa:
 
 
 def _provider_of(key: str) -> str:
-    """As the official SDK finds it: ``pk_live_PROVIDER_...``. Where there is none, the SDK takes the key's own
-    beginning; but the QR code shows it to everybody."""
+    """As the official SDK finds it: ``pk_live_PROVIDER_...``. Where there is none, that takes the beginning
+    of the key itself, and the QR code would show it to everybody."""
     parts = key.split("_")
     return parts[2] if len(parts) > 2 else ""
 

@@ -92,7 +92,7 @@ MUTANTS = (
             "reserved = await self._claim(purchase)",
             "try:\n        reserved = await self._claim(purchase)\n"
             "    except Problem:\n"
-            "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id))",
+            "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id, Measure()))",
         ),
     ),
     _mutant(
