@@ -7,11 +7,11 @@ which the gateway's store implements.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from facilitator.wire import PaymentPayload, PaymentRequirements
+from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,18 @@ class Due:
     """One payment to settle."""
 
     payment_id: str
-    payload: PaymentPayload
+    payload: Payload
     requirements: PaymentRequirements
     claimed_at: int
     """Unix milliseconds of the store's claim: an authorization used before it was not used for us."""
     sender: str
     """The payment's queue, as ``Outgoing.sender``: the key that is to settle it."""
+
+    @property
+    def exact(self) -> PaymentPayload:
+        """The payload of an ``exact`` payment on EVM: only those are settled here."""
+        assert isinstance(self.payload, PaymentPayload)
+        return self.payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ class Facilitator(Protocol):
 
     async def verify(
         self,
-        payload: PaymentPayload,
+        payload: Payload,
         requirements: PaymentRequirements,
         purse: Purse,
         *,
@@ -142,6 +148,18 @@ class Facilitator(Protocol):
         ``Unknown("")`` means that nothing was sent and it may be tried again; ``Unknown(hash)``
         that the transaction with this hash may have reached the chain.
         """
+
+    async def find_paid(self, requirements: PaymentRequirements, payload: Payload) -> str | None:
+        """The transaction that used an authorization to pay us, whoever sent it, as far as can be found.
+
+        VerificationUnavailable when the chain cannot be asked.
+        """
+
+    def ready(self, network: str) -> bool:
+        """Whether new work on a CAIP-2 network could be settled now, as far as is known."""
+
+    def extra(self, network: str, scheme: str) -> Mapping[str, Any]:
+        """What clients must be told to pay through it: joins ``PaymentRequirements.extra``."""
 
     def senders(self) -> list[str]:
         """Every sender settlements go out from, as ``Outgoing.sender`` names them."""

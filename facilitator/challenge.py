@@ -24,7 +24,7 @@ def requirement_v2(requirements: PaymentRequirements) -> dict[str, Any]:
         "asset": requirements.asset,
         "payTo": requirements.pay_to,
         "maxTimeoutSeconds": requirements.max_timeout,
-        "extra": {"name": requirements.name, "version": requirements.version},
+        "extra": _extra(requirements),
     }
 
 
@@ -47,8 +47,13 @@ def requirement_v1(
         "payTo": requirements.pay_to,
         "maxTimeoutSeconds": requirements.max_timeout,
         "asset": requirements.asset,
-        "extra": {"name": requirements.name, "version": requirements.version},
+        "extra": _extra(requirements),
     }
+
+
+def _extra(requirements: PaymentRequirements) -> dict[str, Any]:
+    domain = {"name": requirements.name, "version": requirements.version} if requirements.name else {}
+    return {**requirements.extra, **domain}
 
 
 def payment_required_v2(

@@ -57,7 +57,7 @@ async def judge_used(
     (lower-case; such a transaction belongs to another store). Refused when it did not. Unknown
     without evidence.
     """
-    authorization, asset = due.payload.authorization, due.requirements.asset
+    authorization, asset = due.exact.authorization, due.requirements.asset
     use = await find_use(client, asset, authorization)
     if use is None:
         return Unknown()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
 from coincurve import PrivateKey
@@ -19,7 +19,7 @@ from facilitator.exact_evm import address_of, check_time, verify_signature
 from facilitator.fuel import Look
 from facilitator.rpc import Rpc
 from facilitator.settling import Desk
-from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
+from facilitator.wire import Authorization, Payload, PaymentPayload, PaymentRequirements
 
 if TYPE_CHECKING:
     from facilitator.signer import Signer
@@ -66,19 +66,24 @@ class LocalFacilitator:
         """How many settlements each sender can pay for at the fees of the last look; empty before one."""
         return self._desks[network].fuel.left()
 
-    def fueled(self, network: str) -> bool:
+    def ready(self, network: str) -> bool:
         """Whether any key has gas for new work (``fuel.RESERVE`` settlements); True before a look."""
         return self._desks[network].fuel.fueled()
 
+    def extra(self, network: str, scheme: str) -> Mapping[str, Any]:
+        """Nothing: the token's domain is all a client needs."""
+        return {}
+
     async def verify(
         self,
-        payload: PaymentPayload,
+        payload: Payload,
         requirements: PaymentRequirements,
         purse: Purse,
         *,
         work_budget: int = 0,
     ) -> Accepted | Refused:
         """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
+        assert isinstance(payload, PaymentPayload), "what is not EVM has a remote facilitator"
         desk = self._desks[requirements.network]
         budget = max(work_budget, int(desk.client.chain.settle_within))
         refused = self._offline(payload, requirements, budget)
@@ -112,12 +117,14 @@ class LocalFacilitator:
         desk = self._desks[sender.rpartition(":")[0]]
         await desk.lane(sender).resume(await desk.signer(), journal)
 
-    async def find_paid(self, requirements: PaymentRequirements, payload: PaymentPayload) -> str | None:
+    async def find_paid(self, requirements: PaymentRequirements, payload: Payload) -> str | None:
         """The transaction that used an authorization to pay us, whoever sent it.
 
         None where the authorization is unused, was used otherwise, is not for these terms, or the log
         lies further back than is searched. VerificationUnavailable when the chain cannot be asked.
         """
+        if not isinstance(payload, PaymentPayload):
+            return None
         if isinstance(verify_signature(payload, requirements), Refused):
             return None
         client = self._desks[requirements.network].client

@@ -104,7 +104,7 @@ class _Settling:
         for _ in range(_TRIES):
             lane = self._desk.lane_for(self._due)
             seen = await self._client.snapshot(
-                self._due.payload, self._due.requirements, lane.address, estimate=True
+                self._due.exact, self._due.requirements, lane.address, estimate=True
             )
             if seen.nonce_used:
                 return await self._await_verdict()
@@ -131,7 +131,7 @@ class _Settling:
         gas = seen.gas * 5 // 4
         if seen.fuel < (lane.ahead(seen.mined) + 1) * gas * fees.most:
             return None
-        payload, due = self._due.payload, self._due
+        payload, due = self._due.exact, self._due
         data = token_abi.transfer_with_authorization(payload.authorization, payload.signature)
         transfer = Transfer(due.payment_id, due.requirements.asset, data, gas, fees)
         sent = await lane.send(signer, self._journal, transfer)

@@ -42,7 +42,7 @@ class Case:
 
     def proven_by(self, receipt: Receipt) -> bool:
         """Whether a receipt shows that the money moved."""
-        return token_abi.proves_transfer(receipt, self.due.requirements.asset, self.due.payload.authorization)
+        return token_abi.proves_transfer(receipt, self.due.requirements.asset, self.due.exact.authorization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _together(heard: Sequence[Testimony], configured: int) -> Settlement:
 async def testify(client: ChainClient, case: Case) -> Testimony:
     """What the endpoint behind ``client`` shows of a payment; VerificationUnavailable when it cannot be
     asked. The host's clock has no part in the verdict."""
-    asset, authorization = case.due.requirements.asset, case.due.payload.authorization
+    asset, authorization = case.due.requirements.asset, case.due.exact.authorization
     state = token_abi.authorization_state(authorization.sender, authorization.nonce)
     senders = sorted({outgoing.sender for outgoing in case.sent})
     header, used, *answers = await client.rpc.batch(
@@ -169,7 +169,7 @@ async def _settled_down(client: ChainClient, receipts: Sequence[Receipt], head: 
 
 async def _failed(client: ChainClient, case: Case, receipt: Receipt) -> Refused:
     """Why a mined transaction of ours moved nothing, as the transfer's simulation tells it."""
-    refused = await client.simulate(case.due.payload, case.due.requirements, case.our_keys[0])
+    refused = await client.simulate(case.due.exact, case.due.requirements, case.our_keys[0])
     if refused is not None:
         return refused
     return Refused(TRANSFER_MISMATCH if receipt.get("status") == "0x1" else TRANSACTION_FAILED)
@@ -178,7 +178,7 @@ async def _failed(client: ChainClient, case: Case, receipt: Receipt) -> Refused:
 async def _expired(client: ChainClient, due: Due, head: Block) -> bool:
     """Whether the authorization, unused in the latest block, was unused in a final block that is past
     ``validBefore`` already: then no later block can use it (EIP-3009: only while time < validBefore)."""
-    authorization = due.payload.authorization
+    authorization = due.exact.authorization
     final = head.number - client.chain.finality
     if head.time < authorization.valid_before or final < 0:
         return False

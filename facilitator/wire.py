@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -21,6 +21,8 @@ __all__ = [
     "RECEIPT_HEADER",
     "Authorization",
     "MalformedPayment",
+    "OpaquePayload",
+    "Payload",
     "PaymentPayload",
     "PaymentRequirements",
     "decode_payment",
@@ -67,6 +69,23 @@ class PaymentPayload:
 
 
 @dataclass(frozen=True, slots=True)
+class OpaquePayload:
+    """A credential of a scheme or network that only a remote facilitator understands."""
+
+    version: int
+    scheme: str
+    network: str
+    raw: bytes
+    """The JSON object as the client wrote it."""
+    accepted: dict[str, Any] | None = None
+    resource_url: str | None = None
+    identifier: str | None = None
+
+
+Payload = PaymentPayload | OpaquePayload
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentRequirements:
     """What we ask for: our copy is what is verified and settled, never the echo."""
 
@@ -87,6 +106,8 @@ class PaymentRequirements:
     """EIP-712 domain name of the token."""
     version: str
     """EIP-712 domain version of the token."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What the facilitator wants clients to know (``/supported``), beside the domain."""
 
 
 def decode_payment(header: str, version: int) -> PaymentPayload:

@@ -44,7 +44,7 @@ class ChainWatch:
         self._metrics.facilitator_up.labels(network).set(int(seen.up))
         if seen.balances:
             self._metrics.signer_balance.labels(network).set(min(seen.balances.values()))
-        fueled = facilitator.fueled(network)
+        fueled = facilitator.ready(network)
         if self._fueled[network] != fueled:
             log.warning("gas", network=network, enough=fueled)
         self._fueled[network] = fueled

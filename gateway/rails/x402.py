@@ -82,7 +82,7 @@ class X402Rail:
 
     def challenge(self, quote: Quote, error: str) -> Challenge | None:
         """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired), for networks with gas."""
-        offers = [offer for offer in self._offers(quote.money) if self._facilitator.fueled(offer.network)]
+        offers = [offer for offer in self._offers(quote.money) if self._facilitator.ready(offer.network)]
         if not offers:
             return None
         about = (offers, quote.resource, quote.description, quote.mime_type, error)
@@ -112,7 +112,7 @@ class X402Rail:
     async def verify(self, credential: Credential, others: OtherClaims, wanted: Wanted) -> Refusal | None:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
         payload, requirements = _read_terms(credential.terms)
-        if not self._facilitator.fueled(credential.network):
+        if not self._facilitator.ready(credential.network):
             raise VerificationUnavailable(f"{credential.network}: no settlement key has gas")
 
         async def claims() -> list[InFlight]:

@@ -37,7 +37,7 @@ async def test_a_look(anvil: Anvil, rig: Any) -> None:
 async def test_before_a_look_nothing_is_held_against_a_key(anvil: Anvil, rig: Any) -> None:
     facilitator = rig.facilitator(anvil.url, keys=KEYS)
     assert facilitator.fuel(NETWORK) == {}
-    assert facilitator.fueled(NETWORK)
+    assert facilitator.ready(NETWORK)
     assert {facilitator.sender_for(NETWORK, each) for each in IDS} == set(SENDERS)
 
 
@@ -51,7 +51,7 @@ async def test_a_chain_that_is_down_is_told_and_the_balances_kept(
     assert not found.up
     assert found.detail.startswith("127.0.0.1: ")
     assert found.balances == before.balances
-    assert facilitator.fueled(NETWORK)
+    assert facilitator.ready(NETWORK)
 
 
 @pytest.mark.parametrize("settlements", [RESERVE, RESERVE - 1])
@@ -64,18 +64,18 @@ async def test_a_key_has_enough_for_twenty_settlements_or_none(
     give(anvil, ADDRESSES[0], settlements * price)
     await facilitator.look(NETWORK)
     assert facilitator.fuel(NETWORK) == {SENDERS[0]: settlements}
-    assert facilitator.fueled(NETWORK) == (settlements == RESERVE)
+    assert facilitator.ready(NETWORK) == (settlements == RESERVE)
 
 
 async def test_dearer_gas_makes_a_key_poorer(anvil: Anvil, rig: Any) -> None:
     give(anvil, ADDRESSES[0], 10**17)
     facilitator = rig.facilitator(anvil.url, keys=KEYS[:1])
     await facilitator.look(NETWORK)
-    assert facilitator.fueled(NETWORK)
+    assert facilitator.ready(NETWORK)
     anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(60 * 10**9))
     anvil.mine()
     await facilitator.look(NETWORK)
-    assert not facilitator.fueled(NETWORK)
+    assert not facilitator.ready(NETWORK)
 
 
 async def test_where_gas_is_free_every_key_has_enough(rig: Any) -> None:
@@ -84,7 +84,7 @@ async def test_where_gas_is_free_every_key_has_enough(rig: Any) -> None:
         proxy.on(Lie(lambda params, result: "0x0"), "eth_maxPriorityFeePerGas")
         facilitator = rig.facilitator(proxy.url, keys=KEYS[:1])
         await facilitator.look(NETWORK)
-        assert facilitator.fueled(NETWORK)
+        assert facilitator.ready(NETWORK)
 
 
 async def test_new_payments_go_to_keys_with_gas(anvil: Anvil, rig: Any) -> None:
@@ -95,13 +95,13 @@ async def test_new_payments_go_to_keys_with_gas(anvil: Anvil, rig: Any) -> None:
     chosen = [facilitator.sender_for(NETWORK, each) for each in IDS]
     assert set(chosen) == {SENDERS[0], SENDERS[2]}
     assert chosen == [facilitator.sender_for(NETWORK, each) for each in IDS]
-    assert facilitator.fueled(NETWORK)
+    assert facilitator.ready(NETWORK)
     give(anvil, ADDRESSES[0], 0)
     give(anvil, ADDRESSES[2], 10**16 // 5)
     await facilitator.look(NETWORK)
     assert 1 <= facilitator.fuel(NETWORK)[SENDERS[2]] < RESERVE
     assert {facilitator.sender_for(NETWORK, each) for each in IDS} == {SENDERS[2]}
-    assert not facilitator.fueled(NETWORK)
+    assert not facilitator.ready(NETWORK)
     give(anvil, ADDRESSES[2], 0)
     await facilitator.look(NETWORK)
     assert {facilitator.sender_for(NETWORK, each) for each in IDS} == set(SENDERS)

@@ -75,7 +75,7 @@ async def test_nonsense(payer: Any, terms: PaymentRequirements, data: st.DataObj
     chain = Chain(84532, "eip155:84532", (), 1, 64, 10.0, 50)
     client = ChainClient(chain, Nonsense(data), time.time)  # type: ignore[arg-type]
     payload = payer.pay(terms)
-    due: Any = SimpleNamespace(payload=payload, requirements=terms, claimed_at=0)
+    due: Any = SimpleNamespace(exact=payload, requirements=terms, claimed_at=0)
     with contextlib.suppress(VerificationUnavailable):
         seen = await client.snapshot(payload, terms, payer.address, estimate=True)
         assert isinstance(seen, Snapshot)

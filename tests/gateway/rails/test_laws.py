@@ -77,7 +77,7 @@ class X402Bench:
             worth=lambda terms: terms.amount,
         )
 
-    def fueled(self, network: str) -> bool:
+    def ready(self, network: str) -> bool:
         return True
 
     def senders(self) -> list[str]:

@@ -62,7 +62,7 @@ class RecordingFacilitator:
         self.transfers: dict[str, PaymentRequirements] = {}
         self.gas = True
 
-    def fueled(self, network: str) -> bool:
+    def ready(self, network: str) -> bool:
         return self.gas
 
     def senders(self) -> list[str]:
