@@ -42,7 +42,7 @@ def header_object(header: str) -> dict[str, Any]:
 
     MalformedPayment for anything else, duplicate keys at any level included.
     """
-    return json_object(_unbase64(header))
+    return json_object(header_bytes(header))
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def json_object(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _unbase64(header: str) -> bytes:
+def header_bytes(header: str) -> bytes:
+    """What a header's standard padded base64 stands for; MalformedPayment for anything else."""
     if not header or len(header) % 4 or not _BASE64.fullmatch(header):
         raise MalformedPayment("not standard padded base64")
     return binascii.a2b_base64(header)

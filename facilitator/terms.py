@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from facilitator.base import Refused
-from facilitator.wire import PaymentPayload, PaymentRequirements
+from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
 UNSUPPORTED_SCHEME = "unsupported_scheme"
 INVALID_NETWORK = "invalid_network"
@@ -17,9 +17,7 @@ VALUE_MISMATCH = {
 }
 
 
-def match(
-    payload: PaymentPayload, requirements: Sequence[PaymentRequirements]
-) -> PaymentRequirements | Refused:
+def match(payload: Payload, requirements: Sequence[PaymentRequirements]) -> PaymentRequirements | Refused:
     """Our copy of the terms the credential was made for, in our order of preference.
 
     Source: x402 v1 (scheme and network) and v2 (the echoed ``accepted``) requirement matching,
@@ -39,7 +37,7 @@ def match(
     )
 
 
-def same_resource(payload: PaymentPayload, resource: str) -> bool:
+def same_resource(payload: Payload, resource: str) -> bool:
     """Whether the echoed resource, if there is one, is ``resource`` (absolute URL), queries apart."""
     return payload.resource_url is None or _without_query(payload.resource_url) == _without_query(resource)
 
@@ -55,7 +53,7 @@ def check_signed_terms(payload: PaymentPayload, requirements: PaymentRequirement
 
 
 def _named(
-    payload: PaymentPayload, requirements: Sequence[PaymentRequirements]
+    payload: Payload, requirements: Sequence[PaymentRequirements]
 ) -> list[PaymentRequirements] | Refused:
     schemed = [each for each in requirements if each.scheme == payload.scheme]
     if not schemed:
@@ -68,20 +66,21 @@ def _network(requirements: PaymentRequirements, version: int) -> str | None:
     return requirements.v1_network if version == 1 else requirements.network
 
 
-def _check(payload: PaymentPayload, requirements: PaymentRequirements) -> Refused | None:
+def _check(payload: Payload, requirements: PaymentRequirements) -> Refused | None:
     if payload.version == 2 and not _echoed(payload, requirements):
         return Refused(INVALID_REQUIREMENTS)
-    return check_signed_terms(payload, requirements)
+    return check_signed_terms(payload, requirements) if isinstance(payload, PaymentPayload) else None
 
 
-def _echoed(payload: PaymentPayload, requirements: PaymentRequirements) -> bool:
-    """Whether the echo is ours: addresses in any case, everything else as we wrote it."""
+def _echoed(payload: Payload, requirements: PaymentRequirements) -> bool:
+    """Whether the echo is ours: EVM addresses in any case, everything else as we wrote it."""
     accepted = payload.accepted or {}
     timeout = accepted.get("maxTimeoutSeconds")
+    cased = str.lower if isinstance(payload, PaymentPayload) else str
     return (
         accepted.get("amount") == str(requirements.amount)
-        and accepted.get("asset", "").lower() == requirements.asset.lower()
-        and accepted.get("payTo", "").lower() == requirements.pay_to.lower()
+        and cased(accepted.get("asset", "")) == cased(requirements.asset)
+        and cased(accepted.get("payTo", "")) == cased(requirements.pay_to)
         and type(timeout) is int
         and timeout == requirements.max_timeout
         and _extra_contained(accepted.get("extra"), requirements)
@@ -89,6 +88,9 @@ def _echoed(payload: PaymentPayload, requirements: PaymentRequirements) -> bool:
 
 
 def _extra_contained(extra: object, requirements: PaymentRequirements) -> bool:
+    """The token's domain; what a facilitator added may be another by now."""
+    if not requirements.name:
+        return True
     return (
         isinstance(extra, dict)
         and extra.get("name") == requirements.name

@@ -7,14 +7,14 @@ Source: x402 specification v1 and v2 (scheme ``exact`` on EVM) and EIP-3009.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from facilitator.identifier import identifier_in
-from facilitator.strict import Fields, MalformedPayment, header_object
+from facilitator.strict import Fields, MalformedPayment, header_bytes, json_object
 
 __all__ = [
     "PAYMENT_HEADER",
@@ -29,6 +29,7 @@ __all__ = [
     "encode_header",
     "encode_payment",
     "payment_document",
+    "read_opaque",
     "read_payment",
 ]
 
@@ -110,20 +111,54 @@ class PaymentRequirements:
     """What the facilitator wants clients to know (``/supported``), beside the domain."""
 
 
-def decode_payment(header: str, version: int) -> PaymentPayload:
+def decode_payment(header: str, version: int, opaque: Collection[str] = ()) -> Payload:
     """Read a ``PAYMENT-SIGNATURE`` (version 2) or ``X-PAYMENT`` (version 1) header.
 
-    Unknown fields are tolerated. MalformedPayment for everything that has no single meaning.
+    Payments on ``opaque`` networks are only understood by a facilitator. Unknown fields are tolerated.
+    MalformedPayment for everything that has no single meaning.
     """
-    return read_payment(header_object(header), version)
+    raw = header_bytes(header)
+    document = json_object(raw)
+    accepted = document.get("accepted")
+    if version == 2 and isinstance(accepted, dict) and accepted.get("network") in opaque:
+        return read_opaque(document, raw)
+    return read_payment(document, version)
+
+
+def read_opaque(document: Mapping[str, Any], raw: bytes) -> OpaquePayload:
+    """A version 2 credential of which only the envelope is read; ``raw`` is its text."""
+    fields = _versioned(document, 2)
+    accepted = _accepted(fields)
+    fields.child("payload")
+    return OpaquePayload(
+        version=2,
+        scheme=accepted.text("scheme"),
+        network=accepted.text("network"),
+        raw=raw,
+        accepted=fields.mapping("accepted"),
+        resource_url=_resource_url(fields),
+        identifier=identifier_in(fields),
+    )
 
 
 def read_payment(document: Mapping[str, Any], version: int) -> PaymentPayload:
     """The same from a JSON object, as it stands in a facilitator's request; see decode_payment."""
+    fields = _versioned(document, version)
+    return _read_v2(fields) if version == 2 else _read_v1(fields)
+
+
+def _versioned(document: Mapping[str, Any], version: int) -> Fields:
     fields = Fields(document)
     if fields.integer("x402Version") != version:
         raise fields.wrong("x402Version", f"must be {version} here")
-    return _read_v2(fields) if version == 2 else _read_v1(fields)
+    return fields
+
+
+def _accepted(fields: Fields) -> Fields:
+    accepted = fields.child("accepted")
+    for key in ("amount", "asset", "payTo"):
+        accepted.text(key)
+    return accepted
 
 
 def _read_v1(fields: Fields) -> PaymentPayload:
@@ -138,10 +173,7 @@ def _read_v1(fields: Fields) -> PaymentPayload:
 
 
 def _read_v2(fields: Fields) -> PaymentPayload:
-    payload = fields.child("payload")
-    accepted = fields.child("accepted")
-    for key in ("amount", "asset", "payTo"):
-        accepted.text(key)
+    payload, accepted = fields.child("payload"), _accepted(fields)
     return PaymentPayload(
         version=2,
         scheme=accepted.text("scheme"),

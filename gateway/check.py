@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.settings import Settings
 from policies.facts import RequestFacts
-from policies.money import Money, amount_in, whole_units
+from policies.money import Money, whole_units
 from policies.price import AmbiguousPrice, Free, explain
 from policies.route import Route
 from policies.table import MethodNotAllowed, NeedsBody, NoRoute, Outcome
@@ -138,15 +138,15 @@ def _offers(settings: Settings, route: Route, money: Money) -> Iterator[Offer]:
     x402 = settings.rails.x402
     if x402 is None or "x402" not in route.accept:
         return
-    for network in x402.chains:
-        asset = network.asset(money)
-        amount = amount_in(money, asset)
+    for offer in x402.offers(money, route.terms):
+        network = next(each for each in x402.chains if each.caip2 == offer.network)
+        asset = next(each for each in network.assets.values() if each.address == offer.asset)
         yield Offer(
             rail="x402",
             network=network.name,
             caip2=network.caip2,
-            amount=amount,
-            human=f"{whole_units(amount, asset.decimals)} {asset.symbol}",
+            amount=offer.amount,
+            human=f"{whole_units(offer.amount, asset.decimals)} {asset.symbol}",
             asset=asset.address,
-            pay_to=x402.pay_to[network.name],
+            pay_to=offer.pay_to,
         )

@@ -48,6 +48,46 @@ def demo(once: bool, port: int) -> None:
 
 
 @main.command()
+@click.option("--upstream", metavar="URL", help="The API to put the gateway in front of.")
+@click.option("--pay-to", metavar="ADDRESS", help="Who is paid.")
+@click.option("--price", default="$0.01", show_default=True, help="For every request.")
+@click.option("--network", default="base-sepolia", show_default=True, help="Where.")
+@click.option("--rpc", metavar="URL", help="An RPC endpoint of the network, where there is no public one.")
+@click.option("--from-env", is_flag=True, help="From X402_PAY_TO_ADDRESS, X402_PRICE, X402_NETWORK ...")
+@click.option("--facilitator", metavar="URL", help="Who settles; x402.org's serves test networks only.")
+@click.option("-o", "--output", default="gateway.yaml", show_default=True, help="The file; - prints it.")
+def init(
+    upstream: str | None,
+    pay_to: str | None,
+    price: str,
+    network: str,
+    rpc: str | None,
+    facilitator: str | None,
+    from_env: bool,
+    output: str,
+) -> None:
+    """Write a first configuration."""
+    from gateway.starting import Beginning, CannotStart, from_environment
+
+    try:
+        if from_env:
+            beginning = from_environment(os.environ, upstream)
+        elif upstream is None or pay_to is None:
+            raise CannotStart("say --upstream URL and --pay-to ADDRESS, or --from-env")
+        else:
+            beginning = Beginning(upstream, pay_to, price, network, facilitator, rpc)
+        text = beginning.text()
+    except CannotStart as error:
+        _fail(USAGE, str(error))
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    _write_new(Path(output), text)
+    _load(output)
+    click.echo(f"wrote {output}: tollway check -c {output}", err=True)
+
+
+@main.command()
 @config_option
 def serve(config: str) -> None:
     """Run the gateway."""
@@ -191,6 +231,15 @@ def healthcheck(config: str | None) -> None:
     except (OSError, ValueError) as error:
         _fail(RUNTIME, str(error))
     sys.exit(0 if running else RUNTIME)
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Never over what is there."""
+    try:
+        with file.open("x") as stream:
+            stream.write(text)
+    except OSError as error:
+        _fail(RUNTIME, f"{file}: {error.strerror}")
 
 
 def _load(config: str) -> Settings:

@@ -16,7 +16,7 @@ from facilitator.exact_evm import address_of, domain_separator
 from facilitator.rpc import Rpc, open_session, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
 from gateway.errors import StoreUnavailable, StoreUnfit
-from gateway.settings import X402, Network, Settings
+from gateway.settings import X402, Facilitator, Network, Settings
 from gateway.store.connect import store_of
 from gateway.store.sqlite_file import FILE
 from policies.money import Asset
@@ -55,7 +55,7 @@ def _can_be_made(folder: Path) -> bool:
 
 async def _x402(x402: X402) -> AsyncIterator[str]:
     async with open_session() as session:
-        for network in x402.chains:
+        for network in (each for each in x402.chains if each.evm):
             problems = [line async for line in _endpoints(session, network)]
             for line in problems:
                 yield f"network {network.name}: {line}"
@@ -103,7 +103,7 @@ async def _network(rpc: Rpc, network: Network, x402: X402) -> AsyncIterator[str]
             yield f"asset {asset.symbol}: {line}"
         if await is_blacklisted(rpc, asset.address, pay_to):
             yield f"asset {asset.symbol}: pay_to {pay_to} is blacklisted by the token"
-    for sender in _senders(x402):
+    for sender in _senders(x402.facilitators[network.name]):
         balance = await native_balance(rpc, sender)
         if balance < LOW_GAS:
             yield f"settlement key {sender} has {balance} wei for gas: settlements will fail"
@@ -126,6 +126,6 @@ async def _asset(rpc: Rpc, network: Network, asset: Asset) -> AsyncIterator[str]
         yield "name and version make another EIP-712 domain than the token's: no signature would be good"
 
 
-def _senders(x402: X402) -> list[str]:
-    keys = [PrivateKey.from_hex(key.get_secret_value().removeprefix("0x")) for key in x402.facilitator.keys]
+def _senders(facilitator: Facilitator) -> list[str]:
+    keys = [PrivateKey.from_hex(key.get_secret_value().removeprefix("0x")) for key in facilitator.keys]
     return [address_of(key.public_key) for key in keys]

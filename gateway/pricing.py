@@ -98,6 +98,7 @@ class Pricing:
             mime_type=route.mime_type,
             work=self._timeouts.get(route.upstream, 0.0) if route.timeout is None else route.timeout,
             metering=route.metering,
+            terms=route.terms,
         )
 
 

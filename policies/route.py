@@ -99,6 +99,16 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a route asks for on x402, where that is its own. Networks go by their configured names."""
+
+    pay_to: tuple[tuple[str, str], ...] = ()
+    """Receivers by network."""
+    accepts: tuple[tuple[str, Money], ...] = ()
+    """The ways to pay in their order: network and amount; empty: the route's price on every network."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metering:
     """How the use of a route is counted, for rails that charge what was used."""
 
@@ -141,6 +151,7 @@ class Route:
     timeout: float | None = None
     """None: the upstream's."""
     metering: Metering | None = None
+    terms: Terms | None = None
     free: bool = field(init=False)
     needs_body: bool = field(init=False)
     """Whether matching or pricing it reads the request body."""

@@ -11,7 +11,7 @@ from gateway.conxa.page import Page
 from gateway.headers import Field
 from gateway.payment import Payment
 from policies.money import Money
-from policies.route import Metering
+from policies.route import Metering, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Quote:
     """Seconds the upstream may take: an authorization must outlive them and the settlement."""
     metering: Metering | None = None
     """How its use is counted, for rails that charge what was used."""
+    terms: Terms | None = None
+    """What is its own about paying by x402."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ which terms were quoted, the replay key, and what is kept to settle with.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
 
 from facilitator.base import (
     Due,
+    Facilitator,
     InFlight,
     Journal,
     Purse,
@@ -24,17 +26,19 @@ from facilitator.base import (
 )
 from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
 from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
-from facilitator.local import LocalFacilitator
 from facilitator.terms import INVALID_REQUIREMENTS, match, same_resource
 from facilitator.wire import (
     PAYMENT_HEADER,
     RECEIPT_HEADER,
     MalformedPayment,
+    OpaquePayload,
+    Payload,
     PaymentPayload,
     PaymentRequirements,
     decode_payment,
     encode_header,
     payment_document,
+    read_opaque,
     read_payment,
 )
 from gateway.headers import Field
@@ -51,8 +55,9 @@ from gateway.rails.base import (
     Wanted,
 )
 from policies.money import Money
+from policies.route import Terms
 
-Offers = Callable[[Money], Sequence[PaymentRequirements]]
+Offers = Callable[[Money, Terms | None], Sequence[PaymentRequirements]]
 _VERSIONS = {name: version for version, name in PAYMENT_HEADER.items()}
 
 
@@ -64,11 +69,12 @@ class X402Rail:
     def __init__(
         self,
         offers: Offers,
-        facilitator: LocalFacilitator,
+        facilitator: Facilitator,
         *,
         versions: frozenset[int],
         settle_within: Mapping[str, float],
         worth: Callable[[PaymentRequirements], int],
+        opaque: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._offers = offers
@@ -76,13 +82,14 @@ class X402Rail:
         self._versions = versions
         self._settle_within = settle_within
         self._worth = worth
+        self._opaque = frozenset(opaque)
         self._clock = clock
         self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
         self.queues = tuple(facilitator.senders())
 
     def challenge(self, quote: Quote, error: str) -> Challenge | None:
         """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired), for networks with gas."""
-        offers = [offer for offer in self._offers(quote.money) if self._facilitator.ready(offer.network)]
+        offers = [offer for offer in self._asked(quote) if self._facilitator.ready(offer.network)]
         if not offers:
             return None
         about = (offers, quote.resource, quote.description, quote.mime_type, error)
@@ -95,11 +102,13 @@ class X402Rail:
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """Decode, find our own terms, check the signature; MalformedCredential for what is no payment."""
         try:
-            payload = decode_payment(value, _VERSIONS[header])
+            payload = decode_payment(value, _VERSIONS[header], self._opaque)
         except MalformedPayment as error:
             raise MalformedCredential(str(error)) from error
-        offers = [offer for quote in quotes for offer in self._offers(quote.money)]
+        offers = [offer for quote in quotes for offer in self._asked(quote)]
         terms = match(payload, offers)
+        if isinstance(payload, OpaquePayload):
+            return self._opaque_credential(payload, terms, quotes[0])
         domain = terms if isinstance(terms, PaymentRequirements) else _same_token(payload, offers)
         if domain is None:
             assert isinstance(terms, Refused)
@@ -113,7 +122,7 @@ class X402Rail:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
         payload, requirements = _read_terms(credential.terms)
         if not self._facilitator.ready(credential.network):
-            raise VerificationUnavailable(f"{credential.network}: no settlement key has gas")
+            raise VerificationUnavailable(f"{credential.network}: nothing can be settled there now")
 
         async def claims() -> list[InFlight]:
             return [_in_flight(payment) for payment in await others.load()]
@@ -150,7 +159,7 @@ class X402Rail:
         value = receipt(
             success=outcome.reason is None,
             network=payload.network,
-            payer=payload.authorization.sender,
+            payer=_payer(payload),
             transaction=outcome.transaction,
             error_reason=outcome.reason,
             extra=None if promised is None else {"settlement": "deferred", "paymentId": promised},
@@ -160,6 +169,11 @@ class X402Rail:
     def refusal(self, payment: Payment) -> Refusal:
         """The chain's reason."""
         return Refusal(payment.reason)
+
+    def _asked(self, quote: Quote) -> list[PaymentRequirements]:
+        """What a quote is asked for, with what the facilitators want clients to know."""
+        offers = self._offers(quote.money, quote.terms)
+        return [replace(each, extra=self._facilitator.extra(each.network, each.scheme)) for each in offers]
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):
@@ -189,6 +203,32 @@ class X402Rail:
             identifier=payload.identifier,
         )
 
+    def _opaque_credential(
+        self, payload: OpaquePayload, terms: PaymentRequirements | Refused, quote: Quote
+    ) -> Credential | Refusal:
+        """Of a payload only a facilitator understands: it is one payment, whoever pays."""
+        if isinstance(terms, Refused):
+            return Refusal(terms.reason)
+        if not same_resource(payload, quote.resource):
+            return Refusal(INVALID_REQUIREMENTS)
+        key = f"{terms.network}:{terms.scheme}:{_digest(payload)}".lower()
+        return Credential(
+            rail=self.name,
+            replay_key=key,
+            payer=_payer(payload),
+            amount=terms.amount,
+            asset=terms.asset,
+            network=terms.network,
+            purse=key,
+            queue=self._facilitator.sender_for(terms.network, payment_id(key)),
+            expires_at=int(self._clock()) + terms.max_timeout,
+            terms=_write_terms(payload, terms),
+            settle_within=self._settle_within[terms.network],
+            worth=self._worth(terms),
+            refused=None,
+            identifier=payload.identifier,
+        )
+
     def _budget(self, terms: PaymentRequirements, work: float) -> int:
         return int(work + self._settle_within[terms.network])
 
@@ -203,19 +243,41 @@ def _same_token(payload: PaymentPayload, offers: Sequence[PaymentRequirements]) 
     return None
 
 
-def _write_terms(payload: PaymentPayload, terms: PaymentRequirements) -> bytes:
-    signed = {"v": payload.version, "payment": payment_document(payload)}
+def _digest(payload: OpaquePayload) -> str:
+    """Of what was signed, however it was written (keys sorted, no white space)."""
+    signed = orjson.loads(payload.raw)["payload"]
+    return hashlib.sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _payer(payload: Payload) -> str:
+    """Who pays, as far as we can tell; a payload we do not understand stands for itself."""
+    if isinstance(payload, PaymentPayload):
+        return payload.authorization.sender
+    return f"opaque-{_digest(payload)[:32]}"
+
+
+def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:
     requirements = asdict(terms) | {"amount": str(terms.amount)}
+    if isinstance(payload, OpaquePayload):
+        # As text: what is signed in it may depend on how it is written.
+        return orjson.dumps({"raw": payload.raw.decode(), "requirements": requirements})
+    signed = {"v": payload.version, "payment": payment_document(payload)}
     return orjson.dumps(signed | {"requirements": requirements})
 
 
-def _read_terms(terms: bytes) -> tuple[PaymentPayload, PaymentRequirements]:
+def _read_terms(terms: bytes) -> tuple[Payload, PaymentRequirements]:
     kept: dict[str, Any] = orjson.loads(terms)
-    requirements = kept["requirements"]
-    payload = read_payment(kept["payment"], kept["v"])
-    return payload, PaymentRequirements(**(requirements | {"amount": int(requirements["amount"])}))
+    requirements = kept["requirements"] | {"amount": int(kept["requirements"]["amount"])}
+    return _read_payload(kept), PaymentRequirements(**requirements)
+
+
+def _read_payload(kept: Mapping[str, Any]) -> Payload:
+    if "raw" in kept:
+        return read_opaque(orjson.loads(kept["raw"]), kept["raw"].encode())
+    return read_payment(kept["payment"], kept["v"])
 
 
 def _in_flight(payment: Payment) -> InFlight:
     payload, _ = _read_terms(payment.terms)
+    assert isinstance(payload, PaymentPayload), "opaque payments have purses of their own"
     return InFlight(payload.authorization.nonce, payment.amount)

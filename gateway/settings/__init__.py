@@ -1,6 +1,6 @@
 """Settings: a file and an environment compiled to one frozen tree; errors carry file:line:col."""
 
-from gateway.settings.load import load
+from gateway.settings.load import from_mapping, load
 from gateway.settings.model import Server, Store
 from gateway.settings.networks import builtin_networks
 from gateway.settings.tree import X402, Conxa, Facilitator, Network, Rails, Settings, Upstream
@@ -16,5 +16,6 @@ __all__ = [
     "Store",
     "Upstream",
     "builtin_networks",
+    "from_mapping",
     "load",
 ]

@@ -53,7 +53,8 @@ def _rail(document: Document, x402: X402, problems: Problems) -> None:
         if network.testnet:
             where = ("rails", "x402", "networks", index)
             problems.warn(document.places, where, f"{network.name} is a test network")
-    if any(key.get_secret_value() in PUBLISHED_KEYS for key in x402.facilitator.keys):
+    keys = [key.get_secret_value() for each in x402.facilitators.values() for key in each.keys]
+    if any(key in PUBLISHED_KEYS for key in keys):
         problems.warn(document.places, ("rails", "x402", "facilitator", "key"), "is a published test key")
 
 

@@ -115,6 +115,16 @@ def read(
     return document
 
 
+def read_mapping(
+    data: Mapping[str, object], environ: Mapping[str, str], base: File, problems: Problems
+) -> Document:
+    """A document that never was a file: its values go by their paths only. ``base`` as of a file's folder."""
+    builder = _Builder(Places("mapping", 0), Expander(environ, base), problems)
+    document = Document(None, builder.places, builder.sources)
+    document.data = builder.take(data, ())
+    return document
+
+
 class _Unreadable(Exception):
     """The file cannot be had, or not as text."""
 
@@ -165,6 +175,19 @@ class _Builder:
         if isinstance(node, SequenceNode):
             return [self.build(each, (*path, index)) for index, each in enumerate(node.value)]
         return self._scalar(node, path)
+
+    def take(self, value: object, path: Path) -> object:
+        """Plain data as if it had been written down; only what YAML could say here."""
+        self.places.values[path] = Mark(1, 1)
+        if isinstance(value, Mapping):
+            return {str(key): self.take(each, (*path, str(key))) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.take(each, (*path, index)) for index, each in enumerate(value)]
+        if isinstance(value, str):
+            return self._expanded(value, path)
+        if value is not None and not isinstance(value, int):
+            self.problems.error(self.places, path, "must be text, a whole number, true, false or null")
+        return value
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         found: dict[str, object] = {}

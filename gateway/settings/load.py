@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path as File
 
 from gateway.settings.cautions import caution, caution_unused
-from gateway.settings.document import Document, read
+from gateway.settings.document import Document, read, read_mapping
 from gateway.settings.model import Configuration, ExposureEntry, PolicyFile, Server, Store, Unmatched
 from gateway.settings.networks import compile_networks
 from gateway.settings.problems import Path, Problems, did_you_mean
@@ -36,6 +36,19 @@ def load(path: str | File, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def from_mapping(data: Mapping[str, object], environ: Mapping[str, str], base: str | File = ".") -> Settings:
+    """The settings of a mapping shaped like a file; ConfigError as ``load``, without lines.
+
+    ``base`` is the folder that names of files are relative to.
+    """
+    problems = Problems()
+    document = read_mapping(data, environ, File(base), problems)
+    settings = _compile(document, File(base) / "mapping", environ, problems)
+    problems.check()
+    assert settings is not None, "without problems there are settings"
+    return settings
+
+
 def _compile(
     document: Document, file: File, environ: Mapping[str, str], problems: Problems
 ) -> Settings | None:
@@ -48,7 +61,7 @@ def _compile(
     rails = compile_rails(document, defined, problems)
     unmatched = _unmatched(document, names, problems)
     exposure = shape(ExposureEntry, document, ("exposure",), problems) or ExposureEntry()
-    placed = _routes(document, file, environ, Context(upstreams, names, rails, exposure, problems))
+    placed = _routes(document, file, environ, Context(upstreams, names, rails, defined, exposure, problems))
     _check_server(server, document, problems)
     if server is None or store is None or rails is None or problems.errors:
         return None

@@ -110,6 +110,20 @@ class AssetEntry(Section):
     version: Text
 
 
+class ForeignAssetEntry(Section):
+    """A token where there is no EVM: only a facilitator understands its address."""
+
+    address: Line
+    decimals: Annotated[int, Field(ge=0, le=77), Whole]
+
+
+class ForeignNetworkEntry(Section):
+    """A network that is not EVM, by its CAIP-2 id: a remote facilitator verifies and settles there."""
+
+    settle_within: Duration = said("30s")
+    assets: Annotated[dict[Name, ForeignAssetEntry], Field(min_length=1)]
+
+
 class NetworkEntry(Section):
     """A network of one's own, or what differs from the built-in one of that name."""
 
@@ -136,27 +150,36 @@ class UpstreamEntry(Section):
 class FacilitatorEntry(Section):
     """Who verifies and settles."""
 
-    mode: Literal["local"] = "local"
+    mode: Literal["local", "remote", "hybrid"] = "local"
     key: Annotated[tuple[Secret, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
+    url: Annotated[tuple[HttpUrl, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
+    headers: dict[str, Secret] = {}
+    timeout: Duration = said("10s")
+    verify_on_chain_over: Micros | None = None
+    allow_http: Boolean = False
 
 
 def _by_network(value: object) -> object:
     return {"*": value} if isinstance(value, str) else value
 
 
+Receivers = Annotated[
+    dict[str, Line],
+    BeforeValidator(_by_network),
+    _either(_TEXT, {"type": "object", "additionalProperties": _TEXT}),
+]
+
+
 class X402Entry(Section):
     """Being paid by x402."""
 
-    pay_to: Annotated[
-        dict[str, EthAddress],
-        BeforeValidator(_by_network),
-        _either(_TEXT, {"type": "object", "additionalProperties": _TEXT}),
-    ]
+    pay_to: Receivers
     networks: Annotated[tuple[Text, ...], Many, Field(min_length=1)]
     max_timeout: Duration = said("300s")
     protocols: Annotated[tuple[Literal["v1", "v2"], ...], Many, Field(min_length=1)] = ("v1", "v2")
     exclusive: Boolean = True
     facilitator: FacilitatorEntry = Field(default_factory=FacilitatorEntry)
+    facilitators: dict[str, FacilitatorEntry] = {}
 
 
 class ConxaEntry(Section):
@@ -248,6 +271,20 @@ class ExposureEntry(Section):
     total: Micros = said("$50")
 
 
+class AcceptEntry(Section):
+    """One way to pay a route by x402."""
+
+    network: Text
+    price: Annotated[Any, WithJsonSchema(_PRICE)]
+
+
+class X402RouteEntry(Section):
+    """What is special about x402 on one route."""
+
+    pay_to: Receivers | None = None
+    accepts: Annotated[tuple[AcceptEntry, ...], Many] = ()
+
+
 class MeteringEntry(Section):
     """How CONXA's charge for a route is counted."""
 
@@ -277,6 +314,7 @@ class RouteEntry(Section):
     description: Line = ""
     mime_type: Line = ""
     timeout: Duration | None = None
+    x402: X402RouteEntry | None = None
     conxa: MeteringEntry | None = None
 
 
@@ -288,7 +326,7 @@ class Configuration(Section):
 
     server: Server = Field(default_factory=Server)
     store: Store = Field(default_factory=Store)
-    networks: dict[Name, NetworkEntry] = {}
+    networks: dict[Name, NetworkEntry | ForeignNetworkEntry] = {}
     upstreams: dict[Name, UpstreamEntry] = {}
     rails: RailsEntry = Field(default_factory=RailsEntry)
     exposure: ExposureEntry = Field(default_factory=ExposureEntry)

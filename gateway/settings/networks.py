@@ -12,12 +12,14 @@ from typing import Any
 import facilitator
 from gateway.settings.addresses import ZERO, checksummed
 from gateway.settings.document import Document, read
-from gateway.settings.model import AssetEntry, NetworkEntry
+from gateway.settings.model import AssetEntry, ForeignNetworkEntry, NetworkEntry
 from gateway.settings.problems import Path, Problems, did_you_mean
 from gateway.settings.shape import shape
 from gateway.settings.tree import V1_NAMES, Network
 from policies.money import Asset
 
+_FOREIGN = re.compile(r"(?!eip155:)[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}\Z")
+"""CAIP-2, of networks that are not EVM."""
 _CAIP2 = re.compile(r"eip155:([1-9][0-9]{0,17})\Z")
 
 
@@ -78,6 +80,11 @@ def compile_networks(document: Document, problems: Problems) -> dict[str, Networ
     found: dict[str, Network] = {}
     for name in section:
         path: Path = ("networks", name)
+        if _FOREIGN.match(str(name)):
+            foreign = shape(ForeignNetworkEntry, document, path, problems)
+            if foreign is not None:
+                found[str(name)] = _foreign(str(name), foreign)
+            continue
         entry = shape(NetworkEntry, document, path, problems)
         network = entry and _NetworkCompiler(document, path, problems).compile(str(name), entry)
         if network and network.name in found:
@@ -94,6 +101,13 @@ def find_network(name: str, defined: Mapping[str, Network]) -> Network | None:
         return known[name]
     by_id = [*defined.values(), *builtin_networks().values()]
     return next((network for network in by_id if network.caip2 == name), None)
+
+
+def _foreign(name: str, entry: ForeignNetworkEntry) -> Network:
+    assets = {
+        symbol: Asset(symbol, asset.address, asset.decimals, "", "") for symbol, asset in entry.assets.items()
+    }
+    return Network(name, 0, settle_within=entry.settle_within, assets=assets)
 
 
 class _NetworkCompiler:
@@ -116,7 +130,7 @@ class _NetworkCompiler:
             self._error(("chain_id",), f"contradicts the network's name: `{name}` is chain {own}")
             return None
         if ":" in name and not caip2:
-            self._problems.error(self._places, self._path, "only eip155 networks are supported", key=True)
+            self._problems.error(self._places, self._path, "is no CAIP-2 id of a network", key=True)
             return None
         same = known or find_network(f"eip155:{chain_id}", {}) or Network(name, chain_id)
         own_assets = {symbol: self._asset(symbol, asset) for symbol, asset in entry.assets.items()}

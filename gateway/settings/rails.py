@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 
-from pydantic import SecretStr
-
-from gateway.settings.addresses import PUBLISHED_KEYS, ZERO, checksummed, private_key
 from gateway.settings.document import Document
+from gateway.settings.facilitators import X402_PATH, compile_facilitators
 from gateway.settings.model import ConxaEntry, RailsEntry, X402Entry
 from gateway.settings.networks import builtin_networks, find_network
 from gateway.settings.problems import Path, Problems, did_you_mean
+from gateway.settings.receivers import compile_receivers
 from gateway.settings.scalars import whole_seconds
 from gateway.settings.shape import shape
 from gateway.settings.tree import X402, Conxa, Facilitator, Network, Rails
@@ -19,9 +17,7 @@ from gateway.settings.tree import X402, Conxa, Facilitator, Network, Rails
 RAILS = tuple(RailsEntry.model_fields)
 """Every rail that exists."""
 
-_X402: Path = ("rails", "x402")
 _CONXA: Path = ("rails", "conxa")
-_WORLD_READABLE = stat.S_IROTH
 
 
 def compile_rails(document: Document, defined: Mapping[str, Network], problems: Problems) -> Rails | None:
@@ -75,7 +71,8 @@ class _X402Compiler:
 
     def compile(self, entry: X402Entry) -> X402:
         chains = self._networks(entry)
-        self._check_rpc(chains)
+        facilitators = compile_facilitators(entry, chains, self._document, self._error, self._problems)
+        self._check_rpc(chains, facilitators)
         if not whole_seconds(entry.max_timeout):
             self._error(("max_timeout",), "must be whole seconds: clients are told no fractions")
         return X402(
@@ -84,91 +81,44 @@ class _X402Compiler:
             max_timeout=entry.max_timeout,
             protocols=frozenset(entry.protocols),
             exclusive=entry.exclusive,
-            facilitator=self._facilitator(entry, chains),
+            facilitators=facilitators,
             chains=tuple(chains),
         )
 
     def _error(self, steps: Path, message: str) -> None:
-        self._problems.error(self._document.places, (*_X402, *steps), message)
+        self._problems.error(self._document.places, (*X402_PATH, *steps), message)
 
     def _networks(self, entry: X402Entry) -> list[Network]:
         found: list[Network] = []
         for index, name in enumerate(entry.networks):
             network = find_network(name, self._defined)
             if network is None:
-                shown = self._document.places.shown((*_X402, "networks", index), name)
+                shown = self._document.places.shown((*X402_PATH, "networks", index), name)
                 close = did_you_mean(name, {**builtin_networks(), **self._defined})
                 self._error(("networks", index), f"unknown network {shown}{close}")
-            elif any(other.chain_id == network.chain_id for other in found):
+            elif any(other.caip2 == network.caip2 for other in found):
                 self._error(("networks", index), f"{network.caip2} is in the list twice")
             else:
                 found.append(network)
         return found
 
-    def _check_rpc(self, chains: list[Network]) -> None:
+    def _check_rpc(self, chains: list[Network], facilitators: Mapping[str, Facilitator]) -> None:
+        """Whoever settles: what became of an authorization is only ever proven by the chain."""
         for network in chains:
-            if not network.rpc:
+            if not network.evm and facilitators[network.name].mode != "remote":
+                self._error(
+                    ("networks",), f"{network.name} is not EVM: it needs a facilitator with `mode: remote`"
+                )
+            elif network.evm and not network.rpc:
+                mode = facilitators[network.name].mode
                 self._error(
                     ("networks",),
-                    f"a local facilitator needs an RPC for {network.name}: set networks.{network.name}.rpc",
+                    f"a {mode} facilitator needs an RPC for {network.name}: set networks.{network.name}.rpc",
                 )
 
     def _pay_to(self, entry: X402Entry, chains: list[Network]) -> dict[str, str]:
-        whole = entry.pay_to.get("*")
-        if whole is not None:
-            return {network.name: self._receiver(whole, (), network) for network in chains}
-        for name in entry.pay_to:
-            if find_network(name, self._defined) not in chains:
-                self._error(("pay_to", name), "is not one of rails.x402.networks")
-        found: dict[str, str] = {}
+        found = compile_receivers(entry.pay_to, chains, self._defined, ("pay_to",), self._error)
         for network in chains:
-            key = next((name for name in entry.pay_to if find_network(name, self._defined) == network), None)
-            if key is None:
+            if network.name not in found:
                 self._error(("pay_to",), f"names no address for network {network.name}")
-            else:
-                found[network.name] = self._receiver(entry.pay_to[key], (key,), network)
         return found
-
-    def _receiver(self, given: str, steps: Path, network: Network) -> str:
-        address = given
-        try:
-            address = checksummed(given)
-        except ValueError as error:
-            self._error(("pay_to", *steps), str(error))
-        if address == ZERO:
-            self._error(("pay_to", *steps), "is the zero address: nobody could spend what it gets")
-        if any(address == asset.address for asset in network.assets.values()):
-            self._error(("pay_to", *steps), "is the token itself: what it gets is lost")
-        return address
-
-    def _facilitator(self, entry: X402Entry, chains: list[Network]) -> Facilitator:
-        if not entry.facilitator.key:
-            self._error(("facilitator", "key"), "is required: a local facilitator pays gas with it")
-        keys = [
-            self._key(key.get_secret_value(), index, chains)
-            for index, key in enumerate(entry.facilitator.key)
-        ]
-        if len(set(keys)) != len(keys):
-            self._error(("facilitator", "key"), "names one key twice")
-        return Facilitator(entry.facilitator.mode, tuple(SecretStr(key) for key in keys))
-
-    def _key(self, text: str, index: int, chains: list[Network]) -> str:
-        steps: Path = ("facilitator", "key")
-        if (*_X402, *steps, index) in self._document.places.values:
-            steps = (*steps, index)
-        self._warn_readable(steps)
-        try:
-            key = private_key(text)
-        except ValueError as error:
-            self._error(steps, str(error))
-            return text
-        if key in PUBLISHED_KEYS and not all(network.testnet for network in chains):
-            self._error(steps, "is a published test key: whatever is sent with it on a real network is lost")
-        return key
-
-    def _warn_readable(self, steps: Path) -> None:
-        for file in self._document.sources.get((*_X402, *steps), []):
-            if file.stat().st_mode & _WORLD_READABLE:
-                self._problems.warn(
-                    self._document.places, (*_X402, *steps), "every user can read the key's file (chmod 600)"
-                )

@@ -12,7 +12,8 @@ from gateway.settings.model import ExposureEntry, MatchEntry, RouteEntry
 from gateway.settings.problems import Path, Problems, did_you_mean, listed
 from gateway.settings.rails import RAILS
 from gateway.settings.shape import shape
-from gateway.settings.tree import Rails, Upstream
+from gateway.settings.terms import compile_terms
+from gateway.settings.tree import X402, Network, Rails, Upstream
 from policies.condition import SOURCES, BadCondition, Condition, condition
 from policies.money import BadMoney, Money
 from policies.price import Conditional, Free, Price, PriceError, glob_text, parse_price
@@ -38,6 +39,8 @@ class Context:
     """Every upstream's name, valid or not."""
     rails: Rails | None
     """None where the section is broken: then nothing about rails is judged."""
+    networks: Mapping[str, Network]
+    """Those the file defines, by name."""
     exposure: ExposureEntry
     """For routes that name none of their own."""
     problems: Problems
@@ -87,6 +90,10 @@ class _RouteCompiler:
             return None
         return Placed(route, self._document, self._path)
 
+    @property
+    def _x402(self) -> X402 | None:
+        return None if self._context.rails is None else self._context.rails.x402
+
     def _error(self, steps: Path, message: str) -> None:
         path = (*self._path, *steps)
         while not isinstance(self._document.at(path[:-1]), dict | list):
@@ -127,6 +134,7 @@ class _RouteCompiler:
             mime_type=entry.mime_type,
             timeout=entry.timeout,
             metering=metering,
+            terms=compile_terms(entry, accept, self._x402, self._context.networks, self._error),
         )
 
     def _exposure(self, entry: RouteEntry) -> Exposure | None:
@@ -207,7 +215,7 @@ class _RouteCompiler:
         except PriceError as error:
             self._price_error(error.at, str(error))
             return None
-        x402 = self._context.rails and self._context.rails.x402
+        x402 = self._x402
         if x402 and "x402" in (entry.accept or RAILS):
             for steps, money in _amounts(price):
                 try:
@@ -251,7 +259,7 @@ class _RouteCompiler:
 
     def _check_time(self, entry: RouteEntry, accept: tuple[str, ...], upstream: str) -> None:
         """A signature must not expire while the request it pays for is still worked on."""
-        x402 = self._context.rails and self._context.rails.x402
+        x402 = self._x402
         target = self._context.upstreams.get(upstream)
         if "x402" not in accept or not x402 or not target:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from facilitator.wire import PaymentRequirements
 from gateway.settings.model import Server, Store
 from policies.money import Asset, Atomic, BadMoney, Dollars, Money, amount_in
+from policies.route import Terms
 from policies.table import RouteTable
 
 V1_NAMES = frozenset(
@@ -38,6 +39,7 @@ class Network:
 
     name: str
     chain_id: int
+    """0 where it is no EVM chain."""
     v1_name: str | None = None
     """None where v1 clients do not know it."""
     rpc: tuple[str, ...] = field(default=(), repr=False)
@@ -52,9 +54,14 @@ class Network:
     """Symbols of tokens that can only be paid by Permit2: not supported."""
 
     @property
+    def evm(self) -> bool:
+        """Whether it is a chain we can look at ourselves."""
+        return self.chain_id > 0
+
+    @property
     def caip2(self) -> str:
-        """``eip155:N`` (CAIP-2)."""
-        return f"eip155:{self.chain_id}"
+        """``eip155:N``, or the id another network is called by (CAIP-2)."""
+        return f"eip155:{self.chain_id}" if self.evm else self.name
 
     def asset(self, money: Money) -> Asset:
         """The token an amount is paid in here; BadMoney where there is none."""
@@ -103,40 +110,56 @@ class Upstream:
 class Facilitator:
     """Who verifies and settles."""
 
-    mode: Literal["local"]
-    keys: tuple[SecretStr, ...]
+    mode: Literal["local", "remote", "hybrid"]
+    keys: tuple[SecretStr, ...] = ()
     """Settlement keys: 0x and 64 hex digits each."""
+    urls: tuple[str, ...] = ()
+    """Remote facilitators in the order they are asked, without final slashes."""
+    headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+    timeout: float = 10.0
+    """Seconds for one call."""
+    verify_on_chain_over: int | None = None
+    """Millionths of a dollar from which a claimed settlement is looked up on the chain; None: never."""
 
 
 @dataclass(frozen=True)
 class X402:
     """Being paid by x402."""
 
-    pay_to: Mapping[str, str]
-    """Checksummed address by network name."""
+    pay_to: dict[str, str]
+    """Address by network name, checksummed where that means something."""
     networks: tuple[str, ...]
     """Network names, in the order they are offered."""
     max_timeout: float
     """Seconds; a whole number."""
     protocols: frozenset[str]
     exclusive: bool
-    facilitator: Facilitator
+    facilitators: Mapping[str, Facilitator]
+    """By network name."""
     chains: tuple[Network, ...]
     """The networks themselves, in the same order."""
-    _known: dict[Money, tuple[PaymentRequirements, ...]] = field(
+    _known: dict[tuple[Money, Terms | None], tuple[PaymentRequirements, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
-    def offers(self, money: Money) -> tuple[PaymentRequirements, ...]:
-        """What is asked for an amount: one requirement a network, in their order.
+    def offers(self, money: Money, terms: Terms | None = None) -> tuple[PaymentRequirements, ...]:
+        """What is asked for an amount, in the order of the networks, or of a route's own ``accepts``.
 
         BadMoney where it cannot be paid exactly on one of them; never for a price of the table.
         """
-        if money not in self._known:
-            self._known[money] = tuple(self._offer(network, money) for network in self.chains)
-        return self._known[money]
+        known = (money, terms)
+        if known not in self._known:
+            self._known[known] = tuple(self._offers(money, terms or Terms()))
+        return self._known[known]
 
-    def _offer(self, network: Network, money: Money) -> PaymentRequirements:
+    def _offers(self, money: Money, terms: Terms) -> Iterator[PaymentRequirements]:
+        receivers = self.pay_to | dict(terms.pay_to)
+        own = terms.accepts or tuple((network.name, money) for network in self.chains)
+        for name, amount in own:
+            network = next(each for each in self.chains if each.name == name)
+            yield self._offer(network, amount, receivers[name])
+
+    def _offer(self, network: Network, money: Money, pay_to: str) -> PaymentRequirements:
         asset = network.asset(money)
         return PaymentRequirements(
             scheme="exact",
@@ -145,7 +168,7 @@ class X402:
             v1_network=network.v1_name,
             asset=asset.address,
             amount=amount_in(money, asset),
-            pay_to=self.pay_to[network.name],
+            pay_to=pay_to,
             max_timeout=round(self.max_timeout),
             name=asset.name,
             version=asset.version,
@@ -157,6 +180,11 @@ class X402:
         asset = next(each for each in network.assets.values() if each.address == terms.asset)
         scale: int = 10**asset.decimals
         return -(-terms.amount * 1_000_000 // scale)
+
+    @property
+    def remote(self) -> bool:
+        """Whether somebody else settles anywhere."""
+        return any(each.mode != "local" for each in self.facilitators.values())
 
     def check(self, money: Money) -> None:
         """BadMoney where an amount cannot be asked for on every network, meaning the same everywhere."""

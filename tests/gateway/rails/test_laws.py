@@ -70,7 +70,7 @@ class X402Bench:
             "2",
         )
         self.rail: Rail = X402Rail(
-            lambda money: (terms,),
+            lambda money, own: (terms,),
             self,  # type: ignore[arg-type]
             versions=frozenset({1, 2}),
             settle_within={"eip155:84532": 30.0},
@@ -79,6 +79,9 @@ class X402Bench:
 
     def ready(self, network: str) -> bool:
         return True
+
+    def extra(self, network: str, scheme: str) -> dict[str, Any]:
+        return {}
 
     def senders(self) -> list[str]:
         return ["sender"]

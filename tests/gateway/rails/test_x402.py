@@ -29,6 +29,7 @@ from gateway.payment import Payment, State
 from gateway.rails.base import Credential, MalformedCredential, OtherClaims, Outcome, Quote, Refusal, Wanted
 from gateway.rails.x402 import X402Rail
 from policies.money import Dollars, Money
+from policies.route import Terms
 
 TERMS = PaymentRequirements(
     scheme="exact",
@@ -47,7 +48,7 @@ WANTED = Wanted(QUOTE, "/paid", b"", None)
 CHEAPER = Quote(Dollars(Decimal("0.005")), QUOTE.resource, "", "", 30.0)
 
 
-def offers(money: Money) -> Sequence[PaymentRequirements]:
+def offers(money: Money, terms: Terms | None = None) -> Sequence[PaymentRequirements]:
     from dataclasses import replace
 
     assert isinstance(money, Dollars)
@@ -64,6 +65,9 @@ class RecordingFacilitator:
 
     def ready(self, network: str) -> bool:
         return self.gas
+
+    def extra(self, network: str, scheme: str) -> dict[str, Any]:
+        return {}
 
     def senders(self) -> list[str]:
         return ["eip155:84532:0xsender"]
@@ -270,7 +274,7 @@ async def test_without_gas_nothing_is_offered_and_nothing_verified(
     async def nothing() -> list[Payment]:
         return []
 
-    with pytest.raises(VerificationUnavailable, match="gas"):
+    with pytest.raises(VerificationUnavailable, match="settled there"):
         await rail.verify(mine, OtherClaims(0, nothing), WANTED)
     assert facilitator.verified == []
 

@@ -192,7 +192,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     text = INTERFACE.replace("http://127.0.0.1:8545", "http://rpc.example/v2/canary")
     settings = example(tmp_path, text, WEATHER_KEY="canary", ADMIN_TOKEN="canary")
     assert settings.rails.x402 is not None
-    assert settings.rails.x402.facilitator.keys[0].get_secret_value() == "0x" + "ab" * 32
+    assert settings.rails.x402.facilitators["localdev"].keys[0].get_secret_value() == "0x" + "ab" * 32
     assert "canary" not in repr(settings)
     assert "abab" not in repr(settings)
 
