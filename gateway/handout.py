@@ -12,6 +12,7 @@ from gateway.answers import Answer, Written
 from gateway.deliveries import Deliveries
 from gateway.forward import Fetched, Forwarder, checked_fields
 from gateway.headers import Field
+from gateway.leases import Kept
 from gateway.observe import Metrics
 from gateway.pricing import Pricing
 from gateway.purchase import Purchase
@@ -65,14 +66,16 @@ class Handout:
         return fetched
 
     async def stream(
-        self, purchase: Purchase, payment_id: str, receipt: Field, commit: Commit, deadline: float | None
+        self, purchase: Purchase, kept: Kept, receipt: Field, commit: Commit, deadline: float | None
     ) -> Streamed:
         """Pass an answer inside ``success`` on, and give back any other. Problem: nothing was passed on.
 
-        ``commit`` is called before the last bytes; what it raises breaks the answer off.
+        ``commit`` is called before the last bytes; what it raises breaks the answer off, and so does
+        doubt about the lease before that.
         """
         with self._timed(purchase):
             reach("K3")
+            payment_id = kept.lease.payment_id
             upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id)
             timeout = self._timeout(purchase)
             asked = self._forwarder.exchange(purchase.incoming, upstream, purchase.body, extra, timeout)
@@ -84,7 +87,9 @@ class Handout:
                     return Streamed(self._renderer.unpaid(fetched), served=False)
                 passed_on = self._renderer.paid_head(purchase.incoming, fields, receipt)
                 tee = Tee(self._max_answer, purchase.hold)
-                stream = PaidStream(purchase.incoming, response, fields, passed_on, tee, timeout, deadline)
+                stream = PaidStream(
+                    purchase.incoming, response, fields, passed_on, tee, timeout, deadline, kept
+                )
                 return await self._run(purchase, payment_id, stream, commit)
 
     async def _run(self, purchase: Purchase, payment_id: str, stream: PaidStream, commit: Commit) -> Streamed:

@@ -14,6 +14,8 @@ from gateway.budget import Hold
 from gateway.errors import Problem, UpstreamError
 from gateway.forward import Fetched, chunks_of
 from gateway.headers import Field
+from gateway.leases import Kept
+from gateway.outcomes import in_progress
 
 Commit = Callable[[Fetched | None, bool], Awaitable[None]]
 """Records the end: the whole answer where it was small enough to keep, and whether the client is there."""
@@ -71,9 +73,10 @@ class PaidStream:
         tee: Tee,
         patience: float,
         deadline: float | None,
+        kept: Kept,
     ) -> None:
         """``upstreams`` fields are kept, ``fields`` are sent; ``patience`` (seconds) bounds what is still
-        read for a client that left, ``deadline`` (loop time) the whole answer."""
+        read for a client that left, ``deadline`` (loop time) the whole answer; ``kept`` is its lease."""
         self._incoming = incoming
         self._request = incoming.raw
         self._response = response
@@ -84,6 +87,7 @@ class PaidStream:
         self._tee = tee
         self._patience = patience
         self._deadline = deadline
+        self._kept = kept
         self._carries = has_body(self._request.method, response.status)
         self._begun = False
         self._there = True
@@ -93,7 +97,7 @@ class PaidStream:
         try:
             last = await self._pass_on()
             await commit(self._fetched(), self._there)
-            await self._send(*last)
+            await self._write(*last)
         except Problem as problem:
             if not self._begun:
                 raise
@@ -149,6 +153,12 @@ class PaidStream:
             return None
 
     async def _send(self, *parts: bytes) -> None:
+        """Before the end is recorded: no fence guards what leaves, and this process may have slept."""
+        if self._kept.doubtful:
+            raise in_progress()
+        await self._write(*parts)
+
+    async def _write(self, *parts: bytes) -> None:
         if not self._there or not parts:
             return
         self._begun = True
