@@ -215,6 +215,8 @@ class Settler:
             outcome = await rail.settle(payment, journal)
             if isinstance(outcome, Unknown) and not outcome.transaction:
                 return False
+            if isinstance(outcome, Unknown) and payment.state is State.UNKNOWN:
+                return True  # as it stands on record
             reach("K8")
             concluded = self._concluded(payment, outcome)
             recorded = await self._store.advance(payment.lease, self._step(concluded))

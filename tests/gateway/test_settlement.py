@@ -34,9 +34,11 @@ class ScriptedRail:
         self.outcomes = list(outcomes)
         self.settled: list[str] = []
         self.resumed = 0
+        self.asked = asyncio.Event()
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         self.settled.append(payment.id)
+        self.asked.set()
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
     async def resume(self, queue: str, journal: Journal) -> None:
@@ -111,6 +113,31 @@ async def test_what_may_have_reached_the_chain_is_unknown_and_stays_queued(store
     payment = await running.wait(claim.id, QUEUE, 5.0)
     assert payment is not None and (payment.state, payment.transaction) == (State.UNKNOWN, "0xdef")
     await running.stop(1.0)
+
+
+async def test_what_is_still_unknown_stays_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked after again, and no step is asked for: a refused one tells of a claim that is lost."""
+    first = settler(store, ScriptedRail(Unknown("0xdef")), "first")
+    claim = await served(store)
+    await first.wait(claim.id, QUEUE, 5.0)
+    await first.stop(1.0)
+    for instance in await store.instances():
+        await store.bury(instance.name)
+    asked: list[Step] = []
+
+    async def advance(lease: Lease, asked_for: Step) -> bool:
+        asked.append(asked_for)
+        return False
+
+    monkeypatch.setattr(store, "advance", advance)
+    rail = ScriptedRail(Unknown("0xdef"))
+    second = settler(store, rail, "second")
+    async with asyncio.timeout(5.0):
+        await rail.asked.wait()
+    await second.stop(1.0)
+
+    payment = await store.find(claim.id)
+    assert payment is not None and payment.state is State.UNKNOWN and asked == []
 
 
 async def test_two_processes_one_sender(store: Store) -> None:
