@@ -157,10 +157,10 @@ class Settler:
 
     async def _send(self, rail: Rail, queue: str, epoch: int) -> None:
         """Settle what is due until the lease is lost."""
+        held_at = time.monotonic()
         journal = StoreJournal(self._store, epoch)
         await rail.resume(queue, journal)
         log.info("sender", queue=queue, epoch=epoch)
-        held_at = time.monotonic()
         while True:
             if time.monotonic() - held_at > RENEW:
                 if await self._store.hold(queue, await self._presence.name(), lease=LEASE) != epoch:

@@ -11,6 +11,7 @@ import pytest
 from kit.stores import claimed, make_claim, step
 
 from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
+from gateway import settlement
 from gateway.leases import Leases
 from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY
@@ -273,4 +274,31 @@ async def test_a_deferred_answer_that_is_never_paid_is_a_loss(store: Store) -> N
     assert payment is not None and payment.state is State.REFUSED
     again = await claimed(store, make_claim(moment=Moment.DEFERRED, exposure=10), caps=caps)
     assert again.moment is Moment.AFTER, "who owes gets no trust"
+    await running.stop(1.0)
+
+
+async def test_a_sender_that_slept_while_it_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lease is looked at again first: under one that ended nothing can be sent."""
+    monkeypatch.setattr(settlement, "RENEW", 0.05)
+    epochs: list[int] = []
+
+    class Slept(ScriptedRail):
+        async def resume(self, queue: str, journal: Journal) -> None:
+            await super().resume(queue, journal)
+            if self.resumed == 1:
+                (me,) = [each.name for each in await store.instances() if each.slot == "me"]
+                await store.give_up(queue, me)
+                await asyncio.sleep(0.1)
+
+        async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+            assert isinstance(journal, StoreJournal)
+            epochs.append(journal._epoch)
+            return await super().settle(payment, journal)
+
+    claim = await served(store)
+    running = settler(store, Slept(Settled("0xabc")))
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+
+    assert payment is not None and payment.state is State.SETTLED
+    assert epochs == [2]
     await running.stop(1.0)
