@@ -119,7 +119,7 @@ class Settler:
             pass
         finally:
             self._waiting.pop(payment_id, None)
-        return settled or await self._store.find(payment_id)
+        return _withheld(settled or await self._store.find(payment_id))
 
     async def _watch(self) -> None:
         while True:
@@ -290,6 +290,13 @@ class Settler:
 def _lost(payment: Payment) -> bool:
     """Served on trust, and the money did not come."""
     return payment.state is State.REFUSED and payment.moment is Moment.DEFERRED
+
+
+def _withheld(payment: Payment | None) -> Payment | None:
+    """What a third party sent is never served, also in the moment before it is recorded as owed back."""
+    if payment is None or payment.state is not State.SETTLED or payment.reason != THIRD_PARTY:
+        return payment
+    return replace(payment, state=State.REFUND_DUE)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

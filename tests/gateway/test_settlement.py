@@ -258,9 +258,28 @@ async def test_a_third_partys_transaction_counts_only_where_no_other_store_may_s
     payment = await running.wait(claim.id, QUEUE, 5.0)
     assert payment is not None and payment.transaction == "0xabc"
     assert payment.state is (State.SETTLED if exclusive else State.REFUND_DUE)
+    await running.stop(1.0)
     found = await store.find(claim.id)
     assert found is not None and found.state is payment.state
     assert (found.reason == THIRD_PARTY) is not exclusive
+
+
+async def test_who_looks_before_it_is_recorded_as_owed_back_is_not_served(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, take = asyncio.Event(), store.advance
+
+    async def advance(lease: Lease, asked: Step) -> bool:
+        if asked.to is State.REFUND_DUE:
+            await looked.wait()
+        return await take(lease, asked)
+
+    monkeypatch.setattr(store, "advance", advance)
+    running = settler(store, ScriptedRail(Settled("0xabc", recognised=True)), exclusive=False)
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    looked.set()
+    assert payment is not None and payment.state is State.REFUND_DUE
     await running.stop(1.0)
 
 
