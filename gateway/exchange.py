@@ -254,13 +254,10 @@ class Exchange:
             self._reached(purchase, State.SERVED)
             reach("K6")
 
-        lease = kept.lease
         deadline = asyncio.get_running_loop().time() + self._settleable(purchase)
         try:
-            receipt = self._outcomes.promise(purchase, lease.payment_id)
-            answer = await self._handout.stream(
-                purchase, lease.payment_id, receipt, measure, served, deadline
-            )
+            receipt = self._outcomes.promise(purchase, kept.lease.payment_id)
+            answer = await self._handout.stream(purchase, kept, receipt, measure, served, deadline)
         except Problem:
             await self._release(purchase, kept)
             raise
