@@ -1,38 +1,29 @@
-"""``tollway demo``: a chain, an API, the gateway and one purchase on this machine, nothing configured."""
+"""``tollway demo``: a chain, an API that is paid per request over x402, and one purchase."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import socket
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 from aiohttp import web
 
+from gateway.demo_stage import gateway_running
 from gateway.devchain.accounts import DEV_ACCOUNTS
 from gateway.devchain.anvil import BASE_SEPOLIA, Chain, start_chain
-from gateway.devchain.children import ChildFailed, spawn, stop, wait_until_said
 from gateway.devchain.ports import free_ports
 from gateway.devchain.token import TOKEN_ADDRESS, balance, mint, place_token
-from gateway.devchain.tools import ToolMissing
-from gateway.payer import PaymentFailed, Request, Unreachable, purchase
+from gateway.payer import PaymentFailed, Request, purchase
 
-OK, FAILED, UNREACHABLE = 0, 1, 4
 _SETTLER, _PAYER, _SELLER = DEV_ACCOUNTS[:3]
 _POCKET_MONEY = 10_000_000
 _DECIMALS = 6
-_READY = "listening on http://"
-_LOG_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -46,27 +37,8 @@ class Stage:
     config: Path
 
 
-def run(*, once: bool, port: int) -> int:
-    """Shows one purchase; stays until Ctrl-C unless ``once``. Returns the exit code."""
-    try:
-        with _hangup_is_interrupt(), _stage(port) as stage:
-            return asyncio.run(_show(stage, once))
-    except KeyboardInterrupt:
-        click.echo("\nstopped")
-        return OK
-    except ToolMissing as error:
-        click.echo(f"tollway: {error}", err=True)
-        return UNREACHABLE
-    except ChildFailed as error:
-        tail = "\n".join(error.output.strip().splitlines()[-_LOG_LINES:])
-        click.echo(f"tollway: the gateway did not start\n{tail}", err=True)
-        return FAILED
-    except (PaymentFailed, Unreachable) as error:
-        click.echo(f"tollway: not bought: {error}", err=True)
-        return FAILED
-
-
-async def _show(stage: Stage, once: bool) -> int:
+async def show(stage: Stage, *, once: bool) -> None:
+    """One purchase; then stays to be tried unless ``once``. PaymentFailed and Unreachable if it fails."""
     api = web.AppRunner(_api(), access_log=None)
     await api.setup()
     try:
@@ -78,7 +50,6 @@ async def _show(stage: Stage, once: bool) -> int:
             await asyncio.Event().wait()
     finally:
         await api.cleanup()
-    return OK
 
 
 async def _buy(stage: Stage) -> None:
@@ -142,10 +113,9 @@ def _api() -> web.Application:
 
 
 @contextmanager
-def _stage(port: int) -> Iterator[Stage]:
+def stage(folder: Path, port: int) -> Iterator[Stage]:
     """Starts the chain and the gateway; on the way out ends them, whatever happened."""
     with ExitStack() as running:
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="tollway-demo-")))
         chain = start_chain(BASE_SEPOLIA, block_time=1, extra=("--mixed-mining",))
         running.callback(chain.stop)
         place_token(chain.rpc)
@@ -153,19 +123,8 @@ def _stage(port: int) -> Iterator[Stage]:
         api = running.enter_context(socket.create_server(("127.0.0.1", 0)))
         [admin_port] = free_ports(1)
         gateway, admin = f"127.0.0.1:{port}", f"127.0.0.1:{admin_port}"
-        config = folder / "gateway.yaml"
-        # JSON is YAML, and needs no library to be quoted right.
-        config.write_text(json.dumps(_config(gateway, admin, api, chain, folder), indent=2) + "\n")
-        _start_gateway(running, config)
+        config = running.enter_context(gateway_running(_config(gateway, admin, api, chain, folder), folder))
         yield Stage(chain, api, f"http://{gateway}", f"http://{admin}", config)
-
-
-def _start_gateway(running: ExitStack, config: Path) -> None:
-    log = config.with_name("gateway.log")
-    with log.open("wb") as output:
-        child = spawn([sys.executable, "-m", "gateway", "serve", "-c", str(config)], output=output)
-    running.callback(stop, child)
-    wait_until_said(child, _READY, log)
 
 
 def _config(gateway: str, admin: str, api: socket.socket, chain: Chain, folder: Path) -> dict[str, Any]:
@@ -190,20 +149,3 @@ def _config(gateway: str, admin: str, api: socket.socket, chain: Chain, folder: 
             {"match": "GET /health", "price": "free"},
         ],
     }
-
-
-@contextmanager
-def _hangup_is_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that nothing it started is left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    # A shell that starts us in the background has SIGINT ignored; then none of them would work.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    previous |= {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
