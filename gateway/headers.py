@@ -22,7 +22,8 @@ CREDENTIALS = {
 """Every header that can carry a payment: the wire name by lower-case name."""
 
 EXPOSED = (
-    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Idempotent-Replayed, Retry-After, X-Request-Id"
+    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-Conxa-Tokens, X-Conxa-Balance, "
+    b"X-Conxa-Estimated, Idempotency-Key, Idempotent-Replayed, Retry-After, X-Request-Id"
 )
 ALLOWED = (
     b"PAYMENT-SIGNATURE, X-PAYMENT, X-Tollway-Connection, X-Provider-Session, Idempotency-Key, "
