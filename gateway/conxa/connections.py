@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 import secrets
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -21,6 +22,7 @@ _BODY = struct.Struct(">16sIIHd")
 """Randomness, made at, may be scanned for, picture size, limit (NaN: none)."""
 _MAC = 16
 _LENGTH = len(_PREFIX) + (_BODY.size + _MAC + 2) // 3 * 4
+_IN_PATH = re.compile(r"(?<=/_tollway/conxa/connections/)[^/]+")
 _NAMED = 20
 """Hex digits by which the wallet and the log name a connection."""
 
@@ -53,6 +55,11 @@ class Connection:
 def hashed(secret: str) -> str:
     """The name of a bearer secret in the store (hex SHA-256)."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def loggable(path: str) -> str:
+    """A path as the log may hold it: an id in it is a bearer secret."""
+    return _IN_PATH.sub("...", path)
 
 
 class Mint:

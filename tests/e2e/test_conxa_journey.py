@@ -89,3 +89,13 @@ def test_what_the_operator_sees(shop: WalletShop) -> None:
     assert (newest["rail"], newest["state"]) == ("conxa", "settled") and newest["transaction"]
     line = records(shop.gateway, "request")[-1]
     assert line["payer"].startswith("tollway-") and connection not in shop.gateway.logs()
+
+
+def test_a_connection_whose_status_is_asked_for_stays_a_secret(shop: WalletShop) -> None:
+    """Its id is in the path, and the log has paths."""
+    made = shop.connection()
+    for url in (made["status_url"], made["qr_svg_url"]):
+        assert request(url).status == 200
+    assert made["id"] not in shop.gateway.logs()
+    shown = [line["path"] for line in records(shop.gateway, "request")[-2:]]
+    assert shown == [f"{CONNECTIONS}/...", f"{CONNECTIONS}/.../qr.svg"]
