@@ -67,7 +67,7 @@ def serve(config: str) -> None:
 
 @main.command()
 @config_option
-@click.option("--online", is_flag=True, help="Also ask the store, the chains and the tokens.")
+@click.option("--online", is_flag=True, help="Also ask the store, chains, tokens and CONXA.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(config: str, online: bool, as_json: bool) -> None:
     """Validate a configuration without starting anything."""
