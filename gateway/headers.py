@@ -136,7 +136,7 @@ def private(fields: Iterable[Field]) -> list[Field]:
         elif low not in _SHARED_CACHE:
             kept.append((name, value))
     kept.append((b"Cache-Control", b", ".join(directives)))
-    kept.append((b"Vary", b"PAYMENT-SIGNATURE, X-PAYMENT"))
+    kept.append((b"Vary", ", ".join(CREDENTIALS.values()).encode()))
     return kept
 
 
