@@ -87,7 +87,7 @@ async def _journey(client: Client, stage: Stage) -> str:
 async def _ask_unpaid(client: Client) -> None:
     click.echo("Without a wallet")
     how = (await client.ask("POST", _CHAT, _QUESTION, expected=402)).json()["rails"]["conxa"]
-    tell(f"   conxa: pays with {how['header']}, for the tokens of the answer ({how['charge']['meter']})")
+    tell(f"   conxa: {how['charge']['meter']} tokens of the answer, paid with {how['header']}")
     tell(f"   connect a wallet at {how['connect_url']}\n")
 
 
@@ -95,7 +95,7 @@ async def _connect(client: Client, stage: Stage) -> str:
     """The id of a connection that the wallet has agreed to."""
     click.echo("Connecting a wallet")
     made = (await client.ask("POST", _CONNECTIONS, {"limit": _LIMIT}, expected=201)).json()
-    tell(f"   {shortened(made['id'])} is {made['status']}; with a wallet it may spend {_LIMIT:,} tokens")
+    tell(f"   {shortened(made['id'])} is {made['status']}, for {_LIMIT:,} tokens at most; its code says")
     _draw(made["qr_data"])
     tell(f"the scan is simulated: wallet {stage.wallet} of the stand-in reads the code and agrees")
     with stage.service.lock:

@@ -107,7 +107,7 @@ def test_once_connects_pays_and_ends(port: int, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     legs = [
         r"<- 402 Payment Required",
-        r"pays with X-Tollway-Connection",
+        r"openai tokens of the answer, paid with X-Tollway-Connection",
         r"cx_\S+\.\.\. is pending",
         r'\{"provider_id":"demo",.*"limit":5000\.0\}',
         r"the scan is simulated",
