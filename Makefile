@@ -23,8 +23,8 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/base.stamp  ## One purchase on this machine, nothing configured (ONCE=1 exits after it)
-	@$(BIN)/tollway demo $(if $(ONCE),--once)
+demo: $(VENV)/base.stamp  ## A purchase on this machine, nothing configured (RAIL=conxa: by wallet; ONCE=1 exits after it)
+	@$(BIN)/tollway demo $(if $(RAIL),--rail $(RAIL)) $(if $(ONCE),--once)
 
 test: $(VENV)/dev.stamp  ## All tests: real Redis, real chain, real official clients
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -22,7 +22,8 @@ CREDENTIALS = {
 """Every header that can carry a payment: the wire name by lower-case name."""
 
 EXPOSED = (
-    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Idempotent-Replayed, Retry-After, X-Request-Id"
+    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-Conxa-Tokens, X-Conxa-Balance, "
+    b"X-Conxa-Estimated, Idempotency-Key, Idempotent-Replayed, Retry-After, X-Request-Id"
 )
 ALLOWED = (
     b"PAYMENT-SIGNATURE, X-PAYMENT, X-Tollway-Connection, X-Provider-Session, Idempotency-Key, "
@@ -135,7 +136,7 @@ def private(fields: Iterable[Field]) -> list[Field]:
         elif low not in _SHARED_CACHE:
             kept.append((name, value))
     kept.append((b"Cache-Control", b", ".join(directives)))
-    kept.append((b"Vary", b"PAYMENT-SIGNATURE, X-PAYMENT"))
+    kept.append((b"Vary", ", ".join(CREDENTIALS.values()).encode()))
     return kept
 
 

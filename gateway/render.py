@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway import headers
 from gateway.accept import Incoming
 from gateway.answers import Answer
+from gateway.conxa.connections import loggable
 from gateway.errors import Problem
 from gateway.forward import Fetched
 from gateway.headers import Field
@@ -63,7 +64,7 @@ class Entry:
             "request_id": self.request_id,
             "route": self.route.name if self.route else None,
             "method": self.method,
-            "path": self.incoming.target.path if self.incoming else None,
+            "path": loggable(self.incoming.target.path) if self.incoming else None,
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
             "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from facilitator.base import Journal, Settlement
+from facilitator.base import Journal, Settled, Settlement
 from gateway.conxa.charge import read_charge, told
 from gateway.conxa.charging import PENDING, SESSION_OVER, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed, is_id
@@ -206,7 +206,11 @@ class ConxaRail:
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Charge what was measured."""
-        return await self._charger.settle(payment, _payer(payment.terms))
+        payer = _payer(payment.terms)
+        settlement = await self._charger.settle(payment, payer)
+        if not isinstance(settlement, Settled) and settlement.reason == SESSION_OVER:
+            self._sessions.forget(payer.who)
+        return settlement
 
     async def resume(self, queue: str, journal: Journal) -> None:
         """Nothing: charges are taken up one by one."""
@@ -219,8 +223,10 @@ class ConxaRail:
         return told(outcome.note) if outcome.reason is None and outcome.promised is None else []
 
     def refusal(self, payment: Payment) -> Refusal:
-        """CONXA's own code and the wallet's balance."""
+        """CONXA's own code and the wallet's balance. That a session is over may be another process's news."""
         charge = read_charge(payment.note)
+        if payment.reason == SESSION_OVER:
+            self._sessions.forget(_payer(payment.terms).who)
         if charge.error_code is None or payment.reason == SESSION_OVER:
             return Refusal(payment.reason)
         return declined(charge.error_code, charge.balance)
