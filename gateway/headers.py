@@ -22,8 +22,7 @@ CREDENTIALS = {
 """Every header that can carry a payment: the wire name by lower-case name."""
 
 EXPOSED = (
-    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-Conxa-Tokens, X-Conxa-Balance, "
-    b"X-Conxa-Estimated, Idempotency-Key, Idempotent-Replayed, Retry-After, X-Request-Id"
+    b"PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Idempotent-Replayed, Retry-After, X-Request-Id"
 )
 ALLOWED = (
     b"PAYMENT-SIGNATURE, X-PAYMENT, X-Tollway-Connection, X-Provider-Session, Idempotency-Key, "
@@ -48,7 +47,10 @@ _HOP_BY_HOP = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"host", b"expect"})
 _RECEIPTS = frozenset(
-    {b"payment-required", b"payment-response", b"x-payment-response", b"settlement-overrides"}
+    {
+        *(b"payment-required", b"payment-response", b"x-payment-response", b"settlement-overrides"),
+        *(b"x-conxa-tokens", b"x-conxa-balance", b"x-conxa-estimated"),
+    }
 )
 _NEVER_UPSTREAM = (
     _HOP_BY_HOP
@@ -136,7 +138,7 @@ def private(fields: Iterable[Field]) -> list[Field]:
         elif low not in _SHARED_CACHE:
             kept.append((name, value))
     kept.append((b"Cache-Control", b", ".join(directives)))
-    kept.append((b"Vary", ", ".join(CREDENTIALS.values()).encode()))
+    kept.append((b"Vary", b"PAYMENT-SIGNATURE, X-PAYMENT"))
     return kept
 
 

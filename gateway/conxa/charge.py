@@ -13,6 +13,13 @@ import orjson
 from gateway.headers import Field
 
 
+_FOR_PAGES: tuple[Field, ...] = (
+    (b"Access-Control-Expose-Headers", b"X-Conxa-Tokens, X-Conxa-Balance, X-Conxa-Estimated"),
+    (b"Vary", b"X-Tollway-Connection, X-Provider-Session"),
+)
+"""What a page of another origin may read of it, and whose answer it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """Tokens are the model's; balances are the wallet's."""
@@ -53,7 +60,7 @@ def told(note: bytes) -> list[Field]:
         return []
     charge = read_charge(note)
     tokens = f"in={charge.input_tokens};out={charge.output_tokens}"
-    fields: list[Field] = [(b"X-Conxa-Tokens", tokens.encode())]
+    fields: list[Field] = [*_FOR_PAGES, (b"X-Conxa-Tokens", tokens.encode())]
     if charge.balance is not None:
         fields.append((b"X-Conxa-Balance", str(charge.balance).encode()))
     if charge.estimated:

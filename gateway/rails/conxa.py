@@ -219,7 +219,10 @@ class ConxaRail:
         """Tokens and balance; the key to ask again with, while the outcome is not known."""
         if outcome.reason == PENDING:
             key: str = orjson.loads(terms)["key"]
-            return [(b"Idempotency-Key", key.encode("latin-1"))]
+            return [
+                (b"Idempotency-Key", key.encode("latin-1")),
+                (b"Access-Control-Expose-Headers", b"Idempotency-Key"),
+            ]
         return told(outcome.note) if outcome.reason is None and outcome.promised is None else []
 
     def refusal(self, payment: Payment) -> Refusal:
