@@ -63,12 +63,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalletShop]:
         assert "Traceback" not in each.gateway.logs()
 
 
-def charged(shop: WalletShop, wallet: str) -> list[tuple[str, int, int]]:
-    """Model, input and output of each charge of a wallet."""
-    every = [each for each in shop.conxa.charges() if each.wallet == wallet]
-    return [(each.model, each.input_tokens, each.output_tokens) for each in every]
-
-
 def in_parts(*parts: bytes, until: threading.Event) -> Behaviour:
     """Chunks of events; all but the first wait for the test's word."""
 
@@ -102,7 +96,7 @@ def test_answers_of_every_vendor_pass_untouched_and_are_charged_exactly(
 
         assert (got.status, got.body) == (200, answer), row["id"]
         assert got.headers.get("content-encoding", "") == encoding
-        used = eventually(partial(charged, shop, wallet))
+        used = eventually(partial(shop.charged, wallet))
         assert used == [(row["model"], row["input"], row["output"])], row["id"]
         if settle == "after":
             assert got.headers["x-conxa-tokens"] == f"in={row['input']};out={row['output']}"
@@ -131,7 +125,7 @@ def test_the_opt_in_asks_for_the_usage_and_keeps_it_from_the_client(settle: str,
 
     assert got.body == b"".join([*SAID, DONE])
     assert "x-conxa-estimated" not in got.headers
-    assert eventually(lambda: charged(shop, wallet)) == [EXACT]
+    assert eventually(lambda: shop.charged(wallet)) == [EXACT]
     asked = shop.upstream.last(path)
     assert json.loads(asked.body) == STREAM | {"stream_options": {"include_usage": True}}
     assert asked.header("Content-Length") == str(len(asked.body))
@@ -145,7 +139,7 @@ def test_what_the_client_asked_for_itself_is_not_kept_from_it(shop: WalletShop) 
     shop.upstream.on(path, ok_bytes(whole, EVENTS))
     assert shop.ask(connection, path, own).body == whole
     assert shop.upstream.last(path).body == own
-    assert charged(shop, wallet) == [EXACT]
+    assert shop.charged(wallet) == [EXACT]
 
 
 def test_the_opt_in_changes_nothing_else(shop: WalletShop) -> None:
@@ -158,7 +152,7 @@ def test_the_opt_in_changes_nothing_else(shop: WalletShop) -> None:
     assert shop.ask(connection, path, json.dumps(plain).encode()).body == body
     assert shop.upstream.last(path).body == json.dumps(plain).encode()
     assert shop.ask(connection, path, STREAMED).body == body
-    assert charged(shop, wallet) == [("gpt-4o", 2, 1)] * 2
+    assert shop.charged(wallet) == [("gpt-4o", 2, 1)] * 2
 
 
 @pytest.mark.parametrize("settle", ["after", "deferred"])
@@ -170,7 +164,7 @@ def test_a_stream_that_says_nothing_of_its_usage_is_estimated(settle: str, shop:
     got = shop.ask(connection, path, STREAMED)
 
     assert got.body == b"".join([*SAID, DONE])
-    assert eventually(lambda: charged(shop, wallet)) == [ESTIMATED]
+    assert eventually(lambda: shop.charged(wallet)) == [ESTIMATED]
     assert shop.upstream.last(path).body == STREAMED
     if settle == "after":
         assert got.headers["x-conxa-estimated"] == "true"
@@ -185,11 +179,11 @@ def test_a_deferred_stream_passes_as_it_is_made(route: str, shop: WalletShop) ->
         client.ask("POST", path, STREAMED, X_Tollway_Connection=connection)
         assert client.head()["Content-Type"] == EVENTS
         assert client.chunk() == SAID[0]
-        assert client.silent(0.05) and charged(shop, wallet) == []
+        assert client.silent(0.05) and shop.charged(wallet) == []
         word.set()
         rest = b"".join(iter(client.chunk, b""))
     assert rest == b"".join([SAID[1], *([USED] if route == "openai" else []), DONE])
-    assert eventually(lambda: charged(shop, wallet)) == [EXACT]
+    assert eventually(lambda: shop.charged(wallet)) == [EXACT]
 
 
 def test_a_stream_that_is_charged_first_is_held(shop: WalletShop) -> None:
@@ -203,7 +197,7 @@ def test_a_stream_that_is_charged_first_is_held(shop: WalletShop) -> None:
         word.set()
         answer = client.whole("POST")
     assert answer.body == b"".join([*SAID, USED, DONE])
-    assert answer.head["X-Conxa-Tokens"] == "in=9;out=6" and charged(shop, wallet) == [EXACT]
+    assert answer.head["X-Conxa-Tokens"] == "in=9;out=6" and shop.charged(wallet) == [EXACT]
 
 
 def test_who_hangs_up_in_mid_stream_pays_for_all_of_it_and_can_fetch_it(shop: WalletShop) -> None:
@@ -217,10 +211,10 @@ def test_who_hangs_up_in_mid_stream_pays_for_all_of_it_and_can_fetch_it(shop: Wa
         client.until(SAID[0])
         client.hang_up()
     word.set()
-    assert eventually(lambda: charged(shop, wallet)) == [EXACT]
+    assert eventually(lambda: shop.charged(wallet)) == [EXACT]
     again = eventually(lambda: served(shop, connection, path, "left"))
     assert again.body == b"".join([*SAID, USED, DONE]) and again.headers["idempotent-replayed"] == "true"
-    assert charged(shop, wallet) == [EXACT]
+    assert shop.charged(wallet) == [EXACT]
 
 
 def served(shop: WalletShop, connection: str, path: str, key: str) -> Answer | None:
@@ -238,7 +232,7 @@ def test_who_hangs_up_on_what_is_too_large_to_keep_pays_for_what_was_counted(sho
         client.ask("POST", path, STREAMED, X_Tollway_Connection=connection)
         client.until(b"x" * 2_000)
         client.hang_up()
-    [(model, came, went)] = eventually(lambda: charged(shop, wallet))
+    [(model, came, went)] = eventually(lambda: shop.charged(wallet))
     assert (model, came) == ("gpt-4o", 2) and went % 500 == 0 and 4_000 <= went < 30_000
     assert shop.conxa.balance(wallet) == 100_000 - came - went
 
@@ -255,7 +249,7 @@ def test_what_breaks_in_the_middle_is_not_charged(settle: str, fault: str, shop:
         client.ask("POST", path, STREAMED, X_Tollway_Connection=connection)
         assert client.head().status == (502 if settle == "after" else 200)
     assert eventually(lambda: ledger(shop.gateway)[0]["state"] == "released")
-    assert charged(shop, wallet) == [] and shop.conxa.balance(wallet) == 1_000
+    assert shop.charged(wallet) == [] and shop.conxa.balance(wallet) == 1_000
     shop.upstream.on(path, ok_bytes(b"".join([*SAID, USED, DONE]), EVENTS))
     assert shop.ask(connection, path, STREAMED).status == 200
 
