@@ -97,12 +97,13 @@ class Charger:
             return await self._declined(payment, payer, charge, key, reply)
         if isinstance(reply, Unauthorized):
             return await self._unauthorized(payment, payer, charge, key, doubtful)
-        return await self._doubtful(payer, charge, key)
+        return await self._doubtful(payment, payer, charge, key)
 
-    async def _doubtful(self, payer: Payer, charge: Charge, key: str) -> Settlement:
+    async def _doubtful(self, payment: Payment, payer: Payer, charge: Charge, key: str) -> Settlement:
         """The wallet may have been charged: nothing but the same key can tell."""
         await self._wallets.indebted(payer.who)
-        return Unknown(key, PENDING, replace(charge, doubtful=True).note())
+        known = payment.reason in ("", PENDING)
+        return Unknown(key, PENDING, None if known else replace(charge, doubtful=True).note())
 
     async def prepay(self, key: str, charge: Charge) -> ChargeReply:
         """Charge input tokens before the upstream is asked."""
@@ -159,7 +160,7 @@ class Charger:
         """401 is said of the session and of our API key alike: one look at the session tells them apart."""
         session = await self._look(payer)
         if doubtful:
-            return await self._doubtful(payer, charge, key)
+            return await self._doubtful(payment, payer, charge, key)
         if session is None or session.token == charge.session:
             await self._wallets.indebted(payer.who)
             return Unknown(key, UNAUTHORIZED)
