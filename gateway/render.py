@@ -29,6 +29,7 @@ class Entry:
 
     __slots__ = (
         "credential",
+        "for_pages",
         "incoming",
         "method",
         "payment",
@@ -46,6 +47,8 @@ class Entry:
         self.started = time.monotonic()
         self.incoming: Incoming | None = None
         self.route: Route | None = None
+        self.for_pages = False
+        """Whether it is for a path of our own that pages of other origins use."""
         self.credential: Credential | None = None
         self.payment: Payment | None = None
         self.state: State | None = None
@@ -169,7 +172,8 @@ class Renderer:
 
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
-        if entry.route is not None and not entry.route.free and entry.incoming is not None:
+        priced = entry.route is not None and not entry.route.free
+        if (priced or entry.for_pages) and entry.incoming is not None:
             fields += headers.cors(self._origins, entry.incoming.origin)
         return fields
 
