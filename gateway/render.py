@@ -123,6 +123,8 @@ class Renderer:
         entry.reason = refusal.reason
         fields: list[Field] = [field for each in challenges.values() for field in each.fields]
         pages = [each.page for each in challenges.values() if each.page is not None]
+        if pages and incoming.method == "GET":
+            fields.append((b"Vary", b"Accept"))
         if pages and _navigates(incoming):
             page = pages[0](incoming.method, _target(incoming))
             return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
