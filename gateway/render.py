@@ -29,9 +29,9 @@ class Entry:
 
     __slots__ = (
         "credential",
-        "for_pages",
         "incoming",
         "method",
+        "own_path",
         "payment",
         "reason",
         "request_id",
@@ -47,8 +47,8 @@ class Entry:
         self.started = time.monotonic()
         self.incoming: Incoming | None = None
         self.route: Route | None = None
-        self.for_pages = False
-        """Whether it is for a path of our own that pages of other origins use."""
+        self.own_path: str | None = None
+        """As it is logged, where it is a path of our own: it may name a secret."""
         self.credential: Credential | None = None
         self.payment: Payment | None = None
         self.state: State | None = None
@@ -66,7 +66,7 @@ class Entry:
             "request_id": self.request_id,
             "route": self.route.name if self.route else None,
             "method": self.method,
-            "path": self.incoming.target.path if self.incoming else None,
+            "path": self.own_path or (self.incoming.target.path if self.incoming else None),
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
             "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),
@@ -175,7 +175,7 @@ class Renderer:
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
         priced = entry.route is not None and not entry.route.free
-        if (priced or entry.for_pages) and entry.incoming is not None:
+        if (priced or entry.own_path) and entry.incoming is not None:
             fields += headers.cors(self._origins, entry.incoming.origin)
         return fields
 

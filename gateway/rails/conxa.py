@@ -256,7 +256,7 @@ def _charge_told(metering: Metering) -> dict[str, Any]:
 
 def _page(description: str, price: str, method: str, target: str) -> Page:
     return payment_page(
-        title="This page is paid for",
+        title="Pay for this page",
         description=description,
         price=price,
         method=method,

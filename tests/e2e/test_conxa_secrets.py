@@ -81,7 +81,7 @@ def test_no_secret_is_ever_told(tmp_path: Path) -> None:
         for received in shop.upstream.received:
             told.add(received.raw.decode("latin-1"))
     told.add(shop.gateway.logs())
-    assert len(told.secrets) > 40 and "tollway-" in told.text
+    assert len(told.secrets) > 40 and CONNECTIONS + "/{id}/qr.svg" in told.text
     assert told.found() == []
     assert not tracebacks(told.text)
 
