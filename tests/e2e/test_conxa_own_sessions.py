@@ -15,7 +15,7 @@ from kit.wallets import CHAT, COST, FLAT, INPUT, OUTPUT, WalletShop, wallet_shop
 
 ESTIMATE = 4
 """Input tokens a chat's question is thought to have."""
-INVENTED = 1_000
+INVENTED = 500
 GET = {"match": "GET /v1/now", "price": "$0.02", "conxa": {"model": "flat", "input_tokens": 9}}
 CHATS = {"match": f"POST {CHAT}", "price": "$0.02", "conxa": {"meter": "openai"}}
 IMAGES = {

@@ -78,8 +78,9 @@ def in_parts(*parts: bytes, until: threading.Event) -> Behaviour:
     return answer
 
 
-@pytest.mark.parametrize("coding", PACKED)
-@pytest.mark.parametrize("settle", ["after", "deferred"])
+@pytest.mark.parametrize(
+    ("settle", "coding"), [("after", "gzip"), ("after", "br"), ("deferred", "plain"), ("deferred", "br")]
+)
 def test_answers_of_every_vendor_pass_untouched_and_are_charged_exactly(
     settle: str, coding: str, shop: WalletShop
 ) -> None:
