@@ -12,7 +12,6 @@ import orjson
 
 from gateway.headers import Field
 
-
 _FOR_PAGES: tuple[Field, ...] = (
     (b"Access-Control-Expose-Headers", b"X-Conxa-Tokens, X-Conxa-Balance, X-Conxa-Estimated"),
     (b"Vary", b"X-Tollway-Connection, X-Provider-Session"),
@@ -32,6 +31,8 @@ class Charge:
     """The session's token, until the charge has an outcome."""
     number: int = 0
     """How often it was refused; every try after a refusal has a key of its own."""
+    doubtful: bool = False
+    """Whether a try of this number had no answer: the wallet may have been charged."""
     again_at: float = 0.0
     """Unix seconds before which a debt is not asked for again."""
     prepaid: int = 0

@@ -20,7 +20,6 @@ _PREFIX = "cx_"
 _BODY = struct.Struct(">16sIIHd")
 """Randomness, made at, may be scanned for, picture size, limit (NaN: none)."""
 _MAC = 16
-_IN_PATH = re.compile(r"(?<=/_tollway/conxa/connections/)[^/]+")
 _SHAPE = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{{-(-(_BODY.size + _MAC) * 8 // 6)}}}\Z")
 _NAMED = 20
 """Hex digits by which the wallet and the log name a connection."""
@@ -54,11 +53,6 @@ class Connection:
 def hashed(secret: str) -> str:
     """The name of a bearer secret in the store (hex SHA-256)."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def loggable(path: str) -> str:
-    """A path as the log may hold it: an id in it is a bearer secret."""
-    return _IN_PATH.sub("...", path)
 
 
 def is_id(text: str) -> bool:
