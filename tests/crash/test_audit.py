@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from crash.audit import Evidence, Execution, audit
+from crash.audit import audit
+from crash.evidence import Evidence, Execution, Transfer
 from crash.plan import Errand
-from crash.transfers import Transfer
 from crash.wants import PRICE, Reply, Signed, Want
 
 from gateway.devchain.accounts import DevAccount
