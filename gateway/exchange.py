@@ -24,7 +24,7 @@ from gateway import steps
 from gateway.answers import Answer, Written
 from gateway.budget import Budget, Hold
 from gateway.deliveries import Deliveries
-from gateway.errors import Problem
+from gateway.errors import ClientError, Problem
 from gateway.forward import Fetched
 from gateway.handout import Handout
 from gateway.intake import Intake
@@ -178,9 +178,9 @@ class Exchange:
             if refused is not None:
                 self._orphans.suspect(purchase, refused.reason)
                 return self._outcomes.refused(purchase, refused)
-            if purchase.client_gone:
+            if purchase.client_left:
                 # It may be back by now, with another payment: nobody is to pay for this one.
-                raise in_progress()
+                raise _left()
             measure = await purchase.rail.measure(purchase.credential, purchase.wanted)
             worked = True
         finally:
@@ -297,3 +297,9 @@ class Exchange:
     def _reached(self, purchase: Purchase, state: State) -> None:
         purchase.entry.state = state
         self._metrics.payments.labels(purchase.route.name, purchase.rail.name, state).inc()
+
+
+def _left() -> ClientError:
+    """The client hung up, or ended its side, before anything was asked for it: it may have waited in a
+    listener's queue behind a start, and have been served elsewhere since."""
+    return ClientError("client_left", "keep your side of the connection open until the answer is here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,21 @@ def test_a_fresh_signature_gets_what_a_client_left_behind(
     assert answer.headers["idempotent-replayed"] == "true" and answer.transaction
     assert single.upstream.count(PATH) == 1 and single.earned() == PRICE
     assert only_payment(single)["state"] == "settled"
+
+
+def test_who_left_before_the_work_begins_buys_nothing(
+    single: Deployment, funded_account: FundedAccount
+) -> None:
+    """As where its request waited for a worker that was just starting: it may have been served elsewhere."""
+    payment = single.sign(PATH, funded_account())
+    with Dialogue(single.url) as client:
+        client.say(wire("GET", PATH, payment.headers))
+        client.half_close()
+        told = client.whole()
+
+    assert (told.status, json.loads(told.body)["code"]) == (400, "client_left")
+    assert single.upstream.count(PATH) == 0 and ledger(single.gateway) == []
+    assert request(single.url + PATH, headers=payment.headers).status == 200
 
 
 def test_while_its_upstream_works_a_fresh_signature_waits(
