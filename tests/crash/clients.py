@@ -14,6 +14,7 @@ from crash.wants import Reply, Want
 from kit.answers import Answer, decoded, joined
 from x402.http.clients.httpx import PaymentError
 
+KEY = "Idempotency-Key"
 PAUSE = 0.35
 """Seconds between two attempts where the answer does not say; longer than the gateway takes to see that a
 client left."""
@@ -39,7 +40,8 @@ class Buyers:
         raise NotImplementedError
 
     async def _paid(self, want: Want) -> Mapping[str, str] | None:
-        """The headers that pay, for as many attempts as it takes; None where that has to be tried again."""
+        """The headers that pay, for as many attempts as it takes, with a key of its own where a refused one
+        is used up; None where that has to be tried again."""
         raise NotImplementedError
 
     def _receipt(self, answer: Answer) -> dict[str, Any] | None:
@@ -66,20 +68,20 @@ class Buyers:
 
     async def _carefully(self, want: Want) -> None:
         """One payment and one key, again and again; another payment where it was refused."""
-        key = {"Idempotency-Key": uuid4().hex}
+        key: Mapping[str, str] = {KEY: uuid4().hex}
         paid: Mapping[str, str] | None = None
         refusals = 0
         while not want.ended:
             if paid is None:
                 paid = await self._paid(want)
                 continue
-            reply = await self._send(self._plain, want, paid | key)
+            reply = await self._send(self._plain, want, {**key, **paid})
             if reply.status == 402:
                 paid = None
                 refusals += 1
             await self._judge(want, reply, refusals)
         if want.answer is not None and want.errand.again and paid is not None:
-            await self._fetch_again(want, paid | key)
+            await self._fetch_again(want, {**key, **paid})
 
     async def _fetch_again(self, want: Want, headers: Mapping[str, str]) -> None:
         """The key opens the stored answer: the same bytes, and no second purchase."""

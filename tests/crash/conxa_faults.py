@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from gateway.devconxa.faults import Endpoint, Kind, Rule
 
@@ -10,10 +11,8 @@ MOSTLY = 0.7
 """How likely it strikes."""
 
 
-def _rule(
-    on: Endpoint, kind: Kind, code: int = 500, retry_after: int | None = None, seconds: float = 0.0
-) -> Rule:
-    return Rule(on=on, kind=kind, probability=MOSTLY, code=code, retry_after=retry_after, seconds=seconds)
+def _rule(on: Endpoint, kind: Kind, **more: Any) -> Rule:
+    return Rule(on=on, kind=kind, probability=MOSTLY, **more)
 
 
 CONXA_FAULTS: Mapping[str, Rule] = {
@@ -24,8 +23,8 @@ CONXA_FAULTS: Mapping[str, Rule] = {
     "charges slowly": _rule("charge", "slow", seconds=1.4),
     "hangs": _rule("charge", "hang_before"),
     "resets": _rule("charge", "reset_before"),
-    "is a bad gateway": _rule("charge", "status_before", 502),
+    "is a bad gateway": _rule("charge", "status_before", code=502),
     "is busy": _rule("charge", "rate_limit", retry_after=1),
-    "tells nothing of sessions": _rule("status", "status_before", 503),
+    "tells nothing of sessions": _rule("status", "status_before", code=503),
     "hangs about sessions": _rule("status", "hang_before"),
 }

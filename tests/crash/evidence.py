@@ -1,4 +1,4 @@
-"""What is known of one gateway's business: by its ledger, by whoever keeps the money, by the API, by its buyers."""
+"""What is known of one gateway's business: by its ledger, the keeper of the money, the API and its buyers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rail brings into a lane: who sells by it, who pays, how its money fails, and what it knows in the end."""
+"""What a rail brings into a lane: who sells by it, who pays, how its money fails, what it knows then."""
 
 from __future__ import annotations
 
