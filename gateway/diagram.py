@@ -24,6 +24,7 @@ WORDS = {
     (State.SETTLING, State.SETTLED): "Transfer proven",
     (State.SETTLING, State.REFUSED): "proof that it cannot be paid",
     (State.SETTLING, State.UNKNOWN): "no evidence in time",
+    (State.UNKNOWN, State.UNKNOWN): "news, but no outcome",
     (State.UNKNOWN, State.SETTLED): "evidence",
     (State.UNKNOWN, State.REFUSED): "evidence",
     (State.REFUSED, State.SETTLED): "evidence",

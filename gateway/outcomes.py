@@ -161,4 +161,6 @@ def _bound_elsewhere(why: Why) -> ClientError:
         return ClientError(
             "idempotency_key_reused", "this Idempotency-Key was used for another request", status=409
         )
-    return ClientError("payment_bound_elsewhere", "this authorization pays for another request", status=409)
+    return ClientError(
+        "payment_bound_elsewhere", "this authorization or key pays for another request", status=409
+    )

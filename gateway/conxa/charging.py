@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from facilitator.base import Refused, Settled, Settlement, Unknown
@@ -29,6 +30,7 @@ from gateway.conxa.wire import (
     Unauthorized,
     Unclear,
 )
+from gateway.errors import StoreUnavailable
 from gateway.observe import Metrics, log
 from gateway.payment import Moment, Payment, State
 
@@ -80,7 +82,8 @@ class Charger:
         key = f"{self._gateway}:{payment.id}:{payment.created_at}:{charge.number}"
         reply, doubtful = await self._charge(charge, key, _tried_before(payment))
         if isinstance(reply, Approved):
-            await self._wallets.balance(payer.who, reply.balance)
+            with suppress(StoreUnavailable):  # only a hint: what is certain must not depend on it
+                await self._wallets.balance(payer.who, reply.balance)
             return self._approved(payment, charge, key, reply.balance)
         if isinstance(reply, Declined):
             return await self._declined(payment, payer, charge, key, reply)

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import orjson
-from gateway.conxa.page import connect_page
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway import headers
@@ -21,6 +20,7 @@ from gateway.answers import Answer
 from gateway.budget import Hold
 from gateway.conxa import qr
 from gateway.conxa.connections import Connection, Mint
+from gateway.conxa.page import connect_page
 from gateway.conxa.preflight import unavailable
 from gateway.conxa.sessions import Sessions
 from gateway.conxa.wallets import Wallet, Wallets

@@ -9,7 +9,6 @@ from gateway.metering import Meter, Metered, Usage, estimate_input, meter, narro
 from gateway.rails.base import Measure, Wanted
 from policies.route import Metering
 
-
 UNNAMED = "unknown"
 """The model of an answer that names none, to a request that names none: CONXA says whether it takes it."""
 

@@ -19,7 +19,7 @@ import orjson
 from facilitator.base import Journal, Settlement
 from gateway.conxa.charge import read_charge, told
 from gateway.conxa.charging import PENDING, SESSION_OVER, Charger, Payer
-from gateway.conxa.connections import Connection, Mint, hashed
+from gateway.conxa.connections import Connection, Mint, hashed, is_id
 from gateway.conxa.measuring import FlatMeasure, MeteredMeasure, flat, metered
 from gateway.conxa.own_sessions import OwnSessions
 from gateway.conxa.page import Page, payment_page
@@ -114,6 +114,8 @@ class ConxaRail:
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """A connection made here, or any session; the replay key is (session, ``Idempotency-Key``)."""
         if header == CONNECTION:
+            if not is_id(value):
+                raise MalformedCredential("not the id of a connection")
             connection = self._mint.read(value)
             if connection is None:
                 return Refusal(REQUIRED)

@@ -59,9 +59,10 @@ def _conxa(document: Document, entry: ConxaEntry, problems: Problems) -> Conxa:
 
 
 def _provider_of(key: str) -> str:
-    """As the official SDK finds it: ``pk_live_PROVIDER_...``, else what the key begins with."""
+    """As the official SDK finds it: ``pk_live_PROVIDER_...``. Where there is none, that takes the beginning
+    of the key itself, and the QR code would show it to everybody."""
     parts = key.split("_")
-    return parts[2] if len(parts) > 2 else key[:20]
+    return parts[2] if len(parts) > 2 else ""
 
 
 class _X402Compiler:

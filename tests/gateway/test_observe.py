@@ -70,6 +70,6 @@ def test_no_metric_has_a_label_for_payers() -> None:
     }
     assert labels == {
         *("route", "method", "status", "upstream", "rail", "state", "reason"),
-        *("network", "asset", "url", "result"),
+        *("network", "asset", "url", "result", "direction"),
     }
     assert all(family.name.startswith("tollway_") for family in metrics.registry.collect())

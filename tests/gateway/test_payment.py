@@ -29,7 +29,7 @@ def test_money_that_may_have_moved_never_becomes_free_again() -> None:
 
 
 def test_unknown_leaves_by_evidence_only() -> None:
-    assert TRANSITIONS[State.UNKNOWN] == {State.SETTLED, State.REFUSED}
+    assert TRANSITIONS[State.UNKNOWN] - {State.UNKNOWN} == {State.SETTLED, State.REFUSED}
 
 
 def test_settled_money_is_owed_for_until_its_answer_is_out() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ClientError, Problem, StoreUnavailable
 from gateway.observe import Metrics
-from gateway.rails.base import Challenge
+from gateway.rails.base import Challenge, Refusal
 from gateway.render import Entry, Renderer
 
 MEMBERS = {"type", "title", "status", "code", "detail", "request_id"}
@@ -55,13 +55,17 @@ def test_a_problem(problem: Problem, renderer: Renderer) -> None:
 
 def test_a_challenge_has_every_rail_in_one_402(renderer: Renderer) -> None:
     about = entry()
-    rails = [Challenge([(b"A", b"1")], {"x402Version": 1}), Challenge([(b"B", b"2")], {"more": 2})]
+    rails = {
+        "x402": Challenge([(b"A", b"1")], {"accepts": [1]}),
+        "other": Challenge([(b"B", b"2")], {"more": 2}, how={"connect": "there"}),
+    }
     incoming: Any = None
-    answer = renderer.challenge(incoming, rails, "payment_required", about)
+    answer = renderer.challenge(incoming, rails, Refusal("payment_required", {"told": 3}), about)
     body = orjson.loads(answer.body)
     assert answer.status == 402 and {(b"A", b"1"), (b"B", b"2")} <= set(answer.fields)
     assert body["x402Version"] == 1 and body["more"] == 2 and body["code"] == "payment_required"
-    assert body["request_id"] == about.request_id and body["rails"] == {}
+    assert body["request_id"] == about.request_id and body["rails"] == {"other": {"connect": "there"}}
+    assert (body["accepts"], body["error"], body["told"]) == ([1], "payment_required", 3)
 
 
 def test_requests_are_counted_under_methods_that_exist(metrics: Metrics, renderer: Renderer) -> None:

@@ -186,7 +186,7 @@ async def paid_first(store: Store, **changes: object) -> Claim:
     """A payment of a ``before`` route whose process died when it was to be handed out."""
     claim = make_claim(queue=QUEUE, moment=Moment.BEFORE, **changes)
     mine = await claimed(store, claim)
-    assert await store.advance(mine.lease, settle_first())
+    assert await store.advance(mine.lease, settle_first(None))
     return claim
 
 

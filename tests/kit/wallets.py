@@ -57,9 +57,7 @@ class WalletShop:
         self.conxa.scan(made["qr_data"], wallet)
         return made["id"], wallet
 
-    def ask(
-        self, connection: str | None, path: str = CHAT, body: bytes = QUESTION, **headers: str
-    ) -> Answer:
+    def ask(self, connection: str | None, path: str = CHAT, body: bytes = QUESTION, **headers: str) -> Answer:
         """One paid question; ``headers`` with underscores."""
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if connection is not None:

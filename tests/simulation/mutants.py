@@ -74,7 +74,7 @@ MUTANTS = (
         (
             EXCHANGE,
             "Exchange._after",
-            "await self._take(kept, steps.served(pack(fetched), waits=True))",
+            "await self._take(kept, steps.served(pack(fetched), measure.note(), waits=True))",
             "pass",
         ),
         (
@@ -92,7 +92,7 @@ MUTANTS = (
             "reserved = await self._claim(purchase)",
             "try:\n        reserved = await self._claim(purchase)\n"
             "    except Problem:\n"
-            "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id))",
+            "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id, Measure()))",
         ),
     ),
     _mutant(

@@ -251,6 +251,7 @@ class Process:
             renderer=renderer,
             metrics=METRICS,
             bounds=Bounds(10**6, 30.0),
+            desk=None,
         )
         redemption = Redemption(
             store=store,

@@ -26,7 +26,7 @@ from facilitator.base import (
 )
 from facilitator.wire import PaymentPayload, PaymentRequirements
 from gateway.payment import Payment, State
-from gateway.rails.base import Credential, MalformedCredential, OtherClaims, Quote
+from gateway.rails.base import Credential, MalformedCredential, OtherClaims, Outcome, Quote, Refusal, Wanted
 from gateway.rails.x402 import X402Rail
 from policies.money import Dollars, Money
 
@@ -43,6 +43,7 @@ TERMS = PaymentRequirements(
     version="2",
 )
 QUOTE = Quote(Dollars(Decimal("0.01")), "https://api.example/paid", "a thing", "text/plain", 30.0)
+WANTED = Wanted(QUOTE, "/paid", b"", None)
 CHEAPER = Quote(Dollars(Decimal("0.005")), QUOTE.resource, "", "", 30.0)
 
 
@@ -105,7 +106,7 @@ def rail(facilitator: RecordingFacilitator) -> X402Rail:
 def credential(rail: X402Rail, version: int = 2, quote: Quote = QUOTE, **changes: Any) -> Credential:
     payment = signed(rail, version, quote, **changes)
     (header, value), *_ = payment.headers.items()
-    read = rail.read(header, value, [QUOTE])
+    read = rail.read(header, value, [QUOTE], None)
     assert isinstance(read, Credential), read
     return read
 
@@ -159,7 +160,7 @@ def test_both_versions_of_one_authorization_are_one_payment(rail: X402Rail) -> N
     keys = set()
     for each in (payment, other):
         (header, value), *_ = each.headers.items()
-        read = rail.read(header, value, [QUOTE])
+        read = rail.read(header, value, [QUOTE], None)
         assert isinstance(read, Credential)
         keys.add(read.replay_key)
     assert len(keys) == 1 and keys == {key.lower() for key in keys}
@@ -175,7 +176,7 @@ def test_garbage_is_the_clients_fault(text: str) -> None:
         worth=lambda terms: terms.amount,
     )
     with pytest.raises(MalformedCredential):
-        rail.read("PAYMENT-SIGNATURE", text, [QUOTE])
+        rail.read("PAYMENT-SIGNATURE", text, [QUOTE], None)
 
 
 def test_another_price_is_refused_but_keeps_its_replay_key(rail: X402Rail) -> None:
@@ -186,7 +187,7 @@ def test_another_price_is_refused_but_keeps_its_replay_key(rail: X402Rail) -> No
 
 def test_a_price_quoted_before_is_good_beside_todays(rail: X402Rail) -> None:
     (header, value), *_ = signed(rail, 2, CHEAPER).headers.items()
-    read = rail.read(header, value, [QUOTE, CHEAPER])
+    read = rail.read(header, value, [QUOTE, CHEAPER], None)
     assert isinstance(read, Credential) and read.refused is None and read.amount == 5_000
 
 
@@ -199,10 +200,8 @@ def test_an_authorization_must_outlive_the_work(rail: X402Rail) -> None:
 def test_a_forged_signature_is_refused_for_a_stable_reason(rail: X402Rail) -> None:
     payment = signed(rail, 2)
     payment.authorization["from"] = new_account().address
-    read = rail.read("PAYMENT-SIGNATURE", payment.headers["PAYMENT-SIGNATURE"], [QUOTE])
-    assert read == Refused(
-        "invalid_exact_evm_payload_signature", "not a plain signature of authorization.from"
-    )
+    read = rail.read("PAYMENT-SIGNATURE", payment.headers["PAYMENT-SIGNATURE"], [QUOTE], None)
+    assert read == Refusal("invalid_exact_evm_payload_signature")
 
 
 async def test_verified_settled_and_quoted_terms_are_the_same(
@@ -213,7 +212,7 @@ async def test_verified_settled_and_quoted_terms_are_the_same(
     async def none() -> list[Payment]:
         return []
 
-    assert await rail.verify(read, OtherClaims(7, none), 30.0) == Accepted()
+    assert await rail.verify(read, OtherClaims(7, none), WANTED) is None
     await rail.settle(payment_of(read), None)  # type: ignore[arg-type]
     ((verified, spoken_for, budget),) = facilitator.verified
     (settled,) = facilitator.transfers.values()
@@ -236,15 +235,16 @@ def test_a_receipt_speaks_the_credentials_language(
     rail: X402Rail, version: int, header: bytes, network: str
 ) -> None:
     read = credential(rail, version)
-    name, value = rail.receipt(read.terms, transaction="0xabc", reason=None)
+    ((name, value),) = rail.receipt(read.terms, Outcome("0xabc"))
     assert name == header
-    assert decoded(value) == {
+    assert decoded(value.decode()) == {
         "success": True,
         "payer": read.payer,
         "transaction": "0xabc",
         "network": network,
     }
-    failed = decoded(rail.receipt(read.terms, transaction="", reason="settlement_pending")[1])
+    ((_, value),) = rail.receipt(read.terms, Outcome(reason="settlement_pending"))
+    failed = decoded(value.decode())
     assert failed["success"] is False and failed["errorReason"] == "settlement_pending"
 
 
@@ -271,12 +271,12 @@ async def test_without_gas_nothing_is_offered_and_nothing_verified(
         return []
 
     with pytest.raises(VerificationUnavailable, match="gas"):
-        await rail.verify(mine, OtherClaims(0, nothing), 30.0)
+        await rail.verify(mine, OtherClaims(0, nothing), WANTED)
     assert facilitator.verified == []
 
 
 def test_a_deferred_receipt_is_a_promise(rail: X402Rail) -> None:
-    extra = {"settlement": "deferred", "paymentId": "pay_1"}
-    _, value = rail.receipt(credential(rail).terms, transaction="", reason=None, extra=extra)
+    ((_, value),) = rail.receipt(credential(rail).terms, Outcome(promised="pay_1"))
     told = decoded(value.decode())
-    assert told["success"] is True and told["transaction"] == "" and told["extra"] == extra
+    assert told["success"] is True and told["transaction"] == ""
+    assert told["extra"] == {"settlement": "deferred", "paymentId": "pay_1"}

@@ -125,7 +125,8 @@ def test_paid_without_a_rail(tmp_path: Path) -> None:
     """A price nobody can pay is no price."""
     text = "upstreams: {a: {url: 'http://127.0.0.1:1'}}\nroutes: [{match: GET /, price: $1}]\n"
     assert problems(tmp_path, text) == [
-        "gateway.yaml:2:32: routes[0].price: a paid route needs a rail: configure `rails.x402`"
+        "gateway.yaml:2:32: routes[0].price: a paid route needs a rail: "
+        "configure `rails.x402` or `rails.conxa`"
     ]
 
 
