@@ -72,9 +72,9 @@ class Sessions:
                 return session
             await asyncio.sleep(min(pause, left))
 
-    def forget(self, connection: Connection) -> None:
-        """What was known does not hold any more."""
-        self._known.pop(connection.hash, None)
+    def forget(self, who: str) -> None:
+        """What was known does not hold any more; ``who`` is the connection's hash."""
+        self._known.pop(who, None)
 
     def _mind(self, connection: Connection) -> _Known:
         known = self._known.get(connection.hash)

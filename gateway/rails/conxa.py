@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from facilitator.base import Journal, Settlement
+from facilitator.base import Journal, Settled, Settlement
 from gateway.conxa.charge import read_charge, told
 from gateway.conxa.charging import PENDING, SESSION_OVER, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed, is_id
@@ -205,8 +205,13 @@ class ConxaRail:
         return None
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
-        """Charge what was measured."""
-        return await self._charger.settle(payment, _payer(payment.terms))
+        """Charge what was measured. A session that turns out to be over is asked about anew by the next
+        request, before anything is done for it."""
+        payer = _payer(payment.terms)
+        outcome = await self._charger.settle(payment, payer)
+        if not isinstance(outcome, Settled) and outcome.reason == SESSION_OVER:
+            self._sessions.forget(payer.who)
+        return outcome
 
     async def resume(self, queue: str, journal: Journal) -> None:
         """Nothing: charges are taken up one by one."""

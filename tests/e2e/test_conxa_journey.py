@@ -80,6 +80,19 @@ def test_the_same_key_is_charged_once(shop: WalletShop) -> None:
     assert other.status == 409
 
 
+def test_a_session_that_ended_costs_the_seller_one_answer(shop: WalletShop) -> None:
+    made, wallet = shop.connection(), shop.conxa.wallet(1_000)
+    shop.conxa.scan(made["qr_data"], wallet)
+    assert shop.ask(made["id"], FLAT).status == 200
+    shop.conxa.act(made["provider_username"], "expire")
+    asked = shop.upstream.count(FLAT)
+
+    told = [shop.ask(made["id"], FLAT, body).json()["code"] for body in (b'{"n": 1}', b'{"n": 2}')]
+
+    assert told == ["session_expired", "wallet_connection_required"]
+    assert shop.upstream.count(FLAT) == asked + 1 and shop.conxa.balance(wallet) == 900
+
+
 def test_what_the_operator_sees(shop: WalletShop) -> None:
     connection, _ = shop.connect(1_000)
     before = metric(shop.gateway, "tollway_metered_tokens_total", direction="input")
