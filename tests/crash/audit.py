@@ -74,7 +74,7 @@ def delivered_is_paid(evidence: Evidence) -> Iterator[Finding]:
         execution = evidence.done.get(numbered(want.answer))
         if execution is None or execution.path != want.path:
             yield Finding("somebody else's answer", f"{named([want])}: {execution}", ids_of([want]))
-        elif not evidence.paid.get(execution.id):
+        elif not evidence.paid.get(execution.id) and execution.id not in evidence.excused:
             state = evidence.records.get(execution.id, {}).get("state", "not on record")
             kind = "loss" if want.errand.moment == "deferred" else "delivered, unpaid"
             yield Finding(kind, f"{named([want])}: {state}", (execution.id,))

@@ -19,8 +19,8 @@ PAUSE = 0.35
 """Seconds between two attempts where the answer does not say; longer than the gateway takes to see that a
 client left."""
 LONGEST_PAUSE = 1.0
-REFUSALS = 6
-"""402s after which a client believes it."""
+REFUSALS = 20
+"""402s after which a client believes it: a wallet whose session ended needs some seconds."""
 
 
 class Buyers:

@@ -29,6 +29,13 @@ class WalletEvidence(Evidence):
     spent: Mapping[str, int]
     """Tokens gone from each wallet."""
 
+    @property
+    def excused(self) -> frozenset[str]:
+        """Served on trust, and the session ended before it was charged."""
+        lost = ("deferred", "refused", "session_expired")
+        told = ((each["id"], (each["settle"], each["state"], each["reason"])) for each in self.ledger)
+        return frozenset(payment for payment, ended in told if ended == lost)
+
 
 def charged_for_the_answer(evidence: WalletEvidence) -> Iterator[Finding]:
     """A charge is for the tokens of an execution of its payment: of that very one, where it was delivered."""

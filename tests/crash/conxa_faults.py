@@ -15,6 +15,8 @@ def _rule(on: Endpoint, kind: Kind, **more: Any) -> Rule:
     return Rule(on=on, kind=kind, probability=MOSTLY, **more)
 
 
+ENDS_SESSIONS = "ends every session"
+"""No rule, but something that befalls the wallets; they are connected as before when it is over."""
 CONXA_FAULTS: Mapping[str, Rule] = {
     "charges and hangs": _rule("charge", "hang_after"),
     "charges and resets": _rule("charge", "reset_after"),

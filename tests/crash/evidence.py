@@ -67,6 +67,11 @@ class Evidence:
             self.paid[transfer.id].append(transfer)
         self.done = {execution.number: execution for execution in self.executions}
 
+    @property
+    def excused(self) -> frozenset[str]:
+        """Payments whose answer may be delivered and unpaid: their loss is on record, and was provoked."""
+        return frozenset()
+
     def groups(self) -> Iterator[list[Want]]:
         """Wants that cannot be told apart: the same request by the same payer."""
         found: dict[tuple[str, str, bytes], list[Want]] = defaultdict(list)

@@ -12,7 +12,7 @@ from typing import Any
 from crash.api import MODEL
 from crash.conxa_audit import FLAT, WALLET_RULES, WalletEvidence, moved, recognise
 from crash.conxa_buyers import Holders
-from crash.conxa_faults import CONXA_FAULTS
+from crash.conxa_faults import CONXA_FAULTS, ENDS_SESSIONS
 from crash.evidence import Execution
 from crash.rail import Kind, Rail
 from crash.wants import Want
@@ -68,10 +68,16 @@ class OnConxa:
         return Holders(url, self._conxa.charges)
 
     def fail(self, fault: str) -> None:
-        self._conxa.fault(**CONXA_FAULTS[fault].model_dump())
+        if fault != ENDS_SESSIONS:
+            self._conxa.fault(**CONXA_FAULTS[fault].model_dump())
+            return
+        for each in self._holders:
+            self._conxa.act(each.address, "expire")
 
     def mend(self) -> None:
         self._conxa.clear_faults()
+        for each in self._holders:
+            self._conxa.act(each.address, "restore")
 
     def evidence(
         self, wants: Sequence[Want], ledger: Sequence[dict[str, Any]], executions: Sequence[Execution]
@@ -109,4 +115,4 @@ def _opened() -> nullcontext[Callable[[], Rail]]:
     return nullcontext(OnConxa)
 
 
-CONXA = Kind(tuple(CONXA_FAULTS), 0.4, _opened)
+CONXA = Kind((*CONXA_FAULTS, ENDS_SESSIONS), 0.5, _opened)

@@ -100,6 +100,17 @@ def test_what_an_answer_says_of_its_execution() -> None:
     assert payment_of("tollway-1:pay_9:1700:0") == "pay_9"
 
 
+def test_a_loss_on_record_is_no_finding() -> None:
+    """Served on trust, and then the session ended."""
+    world = World()
+    world.charges.pop(0)
+    world.spent[ALICE.wallet] = sum(charge.cost for charge in world.charges)
+    world.ledger[0] |= {"settle": "deferred", "state": "refused", "reason": "session_expired"}
+    assert world.kinds() == set()
+    world.ledger[0]["settle"] = "after"
+    assert world.kinds() == {"delivered, unpaid"}
+
+
 def charged_twice(world: World) -> None:
     world.charge_again()
 
