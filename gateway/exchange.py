@@ -21,6 +21,7 @@ from aiohttp import web
 
 from facilitator.crashpoints import reach
 from gateway import steps
+from gateway.accept import still_there
 from gateway.answers import Answer, Written
 from gateway.budget import Budget, Hold
 from gateway.deliveries import Deliveries
@@ -178,7 +179,7 @@ class Exchange:
             if refused is not None:
                 self._orphans.suspect(purchase, refused.reason)
                 return self._outcomes.refused(purchase, refused)
-            if purchase.client_gone:
+            if not await still_there(purchase.incoming, purchase.connection):
                 # It may be back by now, with another payment: nobody is to pay for this one.
                 raise in_progress()
             measure = await purchase.rail.measure(purchase.credential, purchase.wanted)

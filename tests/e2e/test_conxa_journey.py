@@ -98,7 +98,7 @@ def test_a_connection_whose_status_is_asked_for_stays_a_secret(shop: WalletShop)
         assert request(url).status == 200
     assert made["id"] not in shop.gateway.logs()
     shown = [line["path"] for line in records(shop.gateway, "request")[-2:]]
-    assert shown == [f"{CONNECTIONS}/...", f"{CONNECTIONS}/.../qr.svg"]
+    assert shown == [f"{CONNECTIONS}/{{id}}", f"{CONNECTIONS}/{{id}}/qr.svg"]
 
 
 def test_the_end_of_a_session_is_learnt_from_its_charge(shop: WalletShop) -> None:
@@ -111,6 +111,6 @@ def test_the_end_of_a_session_is_learnt_from_its_charge(shop: WalletShop) -> Non
 
     told = [shop.ask(made["id"], FLAT).json()["code"] for _ in range(3)]
 
-    assert told == ["session_expired", "wallet_connection_required", "wallet_connection_required"]
+    assert told == ["wallet_connection_required"] * 3
     assert (shop.upstream.count(FLAT), shop.conxa.balance(wallet)) == (worked + 1, 900)
     assert request(made["status_url"]).status == 410
