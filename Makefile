@@ -23,8 +23,8 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/base.stamp  ## One purchase on this machine, nothing configured (ONCE=1 exits after it)
-	@$(BIN)/tollway demo $(if $(ONCE),--once)
+demo: $(VENV)/base.stamp  ## A purchase on this machine, nothing configured (RAIL=conxa: by wallet; ONCE=1 exits after it)
+	@$(BIN)/tollway demo $(if $(RAIL),--rail $(RAIL)) $(if $(ONCE),--once)
 
 test: $(VENV)/dev.stamp  ## All tests: real Redis, real chain, real official clients
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -38,8 +38,9 @@ mutants: $(VENV)/dev.stamp  ## Planted bugs, each of which the simulated histori
 
 # Ends with 1 and says where the evidence is if money or an answer was lost. SEED repeats a run's plan.
 STORE ?= both
-crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy, and audit (SEED=, STORE=embedded|redis|both)
-	PYTHONPATH=tests $(BIN)/python -m crash --cycles $(or $(N),100) --store $(STORE) $(if $(SEED),--seed $(SEED))
+crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy (RAIL=x402|conxa, SEED=, STORE=embedded|redis|both)
+	PYTHONPATH=tests $(BIN)/python -m crash --rail $(or $(RAIL),x402) --cycles $(or $(N),100) --store $(STORE) \
+	  $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp  ## Style and types
 	$(BIN)/ruff check .

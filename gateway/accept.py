@@ -19,10 +19,13 @@ from gateway.answers import CONTINUE
 from gateway.budget import Hold
 from gateway.errors import ClientError
 from gateway.headers import Field, values
+from gateway.listener import Connection
 from policies.target import BadTarget, Target, canonical, origin_form, valid_authority
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+PROBE = 0.15
+"""Seconds within which a client that is gone resets what it is sent."""
 _NEVER = frozenset({"TRACE", "CONNECT"})
 
 
@@ -201,6 +204,22 @@ def _too_large(limit: int) -> ClientError:
     return ClientError(
         "body_too_large", f"the request body is larger than {limit} bytes", status=413, close=True
     )
+
+
+async def still_there(incoming: Incoming, connection: Connection) -> bool:
+    """Whether somebody waits for the answer, as far as can be told.
+
+    A client that ended its side may wait, or be gone since long before its request was read: who is gone
+    resets what it is sent (RFC 9293 section 3.10.7), and ``100 Continue`` means nothing to who waits. The
+    first one provokes the reset, the second one meets it.
+    """
+    request = incoming.raw
+    if connection.client_ended and request.version >= (1, 1):
+        for _ in range(2):
+            if request.transport is not None:
+                request.transport.write(CONTINUE)
+            await asyncio.sleep(PROBE)
+    return request.transport is not None
 
 
 def invite_body(incoming: Incoming) -> None:

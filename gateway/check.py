@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gateway.rails.conxa import CONNECTION
 from gateway.settings import Settings
 from policies.facts import RequestFacts
 from policies.money import Money, whole_units
 from policies.price import AmbiguousPrice, Free, explain
-from policies.route import Route
+from policies.route import Metering, Route
 from policies.table import MethodNotAllowed, NeedsBody, NoRoute, Outcome
 from policies.target import BadTarget, canonical
 
@@ -23,7 +24,22 @@ def route_rows(settings: Settings) -> list[dict[str, str]]:
 
 def _row(route: Route) -> dict[str, str]:
     rails = "-" if route.free else ", ".join(route.accept)
-    return {"route": route.name, "rails": rails, "price": str(route.price), "upstream": route.upstream}
+    return {"route": route.name, "rails": rails, "price": _asked(route), "upstream": route.upstream}
+
+
+def _asked(route: Route) -> str:
+    """The price, where somebody pays that; the tokens, where a wallet does."""
+    tokens = "" if route.metering is None else _tokens(route.metering)
+    if tokens and route.accept == ("conxa",):
+        return tokens
+    return f"{route.price} or {tokens}" if tokens else str(route.price)
+
+
+def _tokens(metering: Metering) -> str:
+    if metering.kind != "flat":
+        named = "" if metering.model is None else f" of {metering.model}"
+        return f"tokens{named} by {metering.kind} usage"
+    return f"{metering.input_tokens}+{metering.output_tokens} tokens of {metering.model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,8 @@ class Explained:
     upstream: str | None = None
     price: str | None = None
     offers: tuple[Offer, ...] = ()
+    charge: str | None = None
+    """What a CONXA wallet is charged instead of the price."""
     passed: tuple[tuple[str, str], ...] = ()
     """Routes that were passed over: (name, why)."""
 
@@ -69,6 +87,8 @@ class Explained:
                 f"  {offer.rail} on {offer.network} ({offer.caip2}): {offer.human} = {offer.amount} atomic "
                 f"units of {offer.asset} to {offer.pay_to}"
             )
+        if self.charge is not None:
+            yield f"  conxa: {self.charge}"
 
 
 class _Fields:
@@ -123,15 +143,25 @@ def _quoted(
     if isinstance(route.price, Free):
         why = "forwarded without payment"
         return Explained(request, 200, why, route.name, route.upstream, "free", passed=passed)
+    charge = None if route.metering is None else _charged(route.metering)
     if route.needs_body and facts.body is None:
         why = f"the price depends on the request body: {route.price}"
-        return Explained(request, 402, why, route.name, route.upstream, passed=passed)
+        return Explained(request, 402, why, route.name, route.upstream, charge=charge, passed=passed)
     try:
         money, why = explain(route.price, facts)
     except AmbiguousPrice as error:
         return Explained(request, 400, f"ambiguous_price: {error}", route.name, route.upstream, passed=passed)
+    if route.accept == ("conxa",):
+        why = "which nobody is asked for: it only counts towards `exposure`"
     offers = tuple(_offers(settings, route, money))
-    return Explained(request, 402, why, route.name, route.upstream, str(money), offers, passed)
+    return Explained(request, 402, why, route.name, route.upstream, str(money), offers, charge, passed)
+
+
+def _charged(metering: Metering) -> str:
+    what = _tokens(metering)
+    if metering.kind == "flat":
+        what = f"{metering.input_tokens} input and {metering.output_tokens} output tokens of {metering.model}"
+    return f"{what}, charged after the answer to the wallet connected by {CONNECTION}"
 
 
 def _offers(settings: Settings, route: Route, money: Money) -> Iterator[Offer]:

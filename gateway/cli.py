@@ -7,7 +7,7 @@ import os
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
@@ -38,13 +38,16 @@ def version() -> None:
 
 
 @main.command()
+@click.option(
+    "--rail", type=click.Choice(["x402", "conxa"]), default="x402", show_default=True, help="How to pay."
+)
 @click.option("--once", is_flag=True, help="Exit after the purchase.")
 @click.option("--port", default=8402, show_default=True, help="The gateway's port.")
-def demo(once: bool, port: int) -> None:
-    """Show one purchase on this machine: chain, API, gateway and payer, nothing configured."""
+def demo(rail: Literal["x402", "conxa"], once: bool, port: int) -> None:
+    """Show a purchase on this machine: API, gateway, payer and what they need, nothing configured."""
     from gateway.demo import run
 
-    sys.exit(run(once=once, port=port))
+    sys.exit(run(rail=rail, once=once, port=port))
 
 
 @main.command()
@@ -104,7 +107,7 @@ def serve(config: str) -> None:
 
 @main.command()
 @config_option
-@click.option("--online", is_flag=True, help="Also ask the store, the chains and the tokens.")
+@click.option("--online", is_flag=True, help="Also ask the store, chains, tokens and CONXA.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(config: str, online: bool, as_json: bool) -> None:
     """Validate a configuration without starting anything."""

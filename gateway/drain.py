@@ -16,12 +16,15 @@ from gateway.listener import Connection, Listener
 GRACE = 0.5
 """Seconds in which a connection that was just made may still send its request."""
 POLL = 0.02
+BREAK = 0.5
+"""Seconds in which what is nearly finished may still end by itself."""
 
 
 async def drain(server: asyncio.Server, listening: socket.socket, listener: Listener, until: float) -> int:
     """Accept no more and finish what has begun, at most ``until`` (loop time).
 
-    Returns how many connections were not finished. ``listening`` is the server's own socket.
+    Returns how many connections were not finished: those are broken off. ``listening`` is the server's
+    own socket.
     """
     loop = asyncio.get_running_loop()
     queue = listening.dup()
@@ -32,7 +35,14 @@ async def drain(server: asyncio.Server, listening: socket.socket, listener: List
     await _until_gone(listener, min(until, loop.time() + GRACE))
     listener.retire()
     await _until_gone(listener, until)
-    return len(listener.connections)
+    unfinished = len(listener.connections)
+    await break_off(listener)
+    return unfinished
+
+
+async def break_off(listener: Listener) -> None:
+    """End every request under way: nothing may go on in the name of a process that says it is gone."""
+    await listener.shutdown(timeout=BREAK)
 
 
 async def _take_in(queue: socket.socket, listener: Listener) -> None:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from facilitator.crashpoints import reach
 from gateway import steps
+from gateway.accept import still_there
 from gateway.answers import Answer, Written
 from gateway.budget import Budget, Hold
 from gateway.deliveries import Deliveries
@@ -178,7 +179,7 @@ class Exchange:
             if refused is not None:
                 self._orphans.suspect(purchase, refused.reason)
                 return self._outcomes.refused(purchase, refused)
-            if purchase.client_gone:
+            if not await still_there(purchase.incoming, purchase.connection):
                 # It may be back by now, with another payment: nobody is to pay for this one.
                 raise in_progress()
             measure = await purchase.rail.measure(purchase.credential, purchase.wanted)
@@ -254,13 +255,10 @@ class Exchange:
             self._reached(purchase, State.SERVED)
             reach("K6")
 
-        lease = kept.lease
         deadline = asyncio.get_running_loop().time() + self._settleable(purchase)
         try:
-            receipt = self._outcomes.promise(purchase, lease.payment_id)
-            answer = await self._handout.stream(
-                purchase, lease.payment_id, receipt, measure, served, deadline
-            )
+            receipt = self._outcomes.promise(purchase, kept.lease.payment_id)
+            answer = await self._handout.stream(purchase, kept, receipt, measure, served, deadline)
         except Problem:
             await self._release(purchase, kept)
             raise

@@ -12,6 +12,7 @@ from gateway.answers import Answer, Written
 from gateway.deliveries import Deliveries
 from gateway.forward import Fetched, Forwarder, checked_fields
 from gateway.headers import Field, values
+from gateway.leases import Kept
 from gateway.observe import Metrics
 from gateway.pricing import Pricing
 from gateway.purchase import Purchase
@@ -72,7 +73,7 @@ class Handout:
     async def stream(
         self,
         purchase: Purchase,
-        payment_id: str,
+        kept: Kept,
         receipt: Sequence[Field],
         measure: Measure,
         commit: Commit,
@@ -80,10 +81,12 @@ class Handout:
     ) -> Streamed:
         """Pass an answer inside ``success`` on, and give back any other. Problem: nothing was passed on.
 
-        ``commit`` is called before the last bytes; what it raises breaks the answer off.
+        ``commit`` is called before the last bytes; what it raises breaks the answer off, and so does
+        doubt about the lease before that.
         """
         with self._timed(purchase):
             reach("K3")
+            payment_id = kept.lease.payment_id
             upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id, measure)
             timeout, body = self._timeout(purchase), _asked(purchase, measure)
             asked = self._forwarder.exchange(purchase.incoming, upstream, body, extra, timeout)
@@ -97,7 +100,7 @@ class Handout:
                 tee = Tee(self._max_answer, purchase.hold)
                 measure.begin(*_content(fields))
                 stream = PaidStream(
-                    purchase.incoming, response, fields, passed_on, tee, measure, timeout, deadline
+                    purchase.incoming, response, fields, passed_on, tee, measure, timeout, deadline, kept
                 )
                 return await self._run(purchase, payment_id, stream, commit)
 

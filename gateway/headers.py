@@ -47,7 +47,10 @@ _HOP_BY_HOP = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"host", b"expect"})
 _RECEIPTS = frozenset(
-    {b"payment-required", b"payment-response", b"x-payment-response", b"settlement-overrides"}
+    {
+        *(b"payment-required", b"payment-response", b"x-payment-response", b"settlement-overrides"),
+        *(b"x-conxa-tokens", b"x-conxa-balance", b"x-conxa-estimated"),
+    }
 )
 _NEVER_UPSTREAM = (
     _HOP_BY_HOP

@@ -70,6 +70,7 @@ class Intake:
         incoming = self._acceptor.accept(request, entry.request_id)
         entry.incoming = incoming
         if self._desk is not None and self._desk.serves(incoming.target.path):
+            entry.own_path = self._desk.logged(incoming.target.path)
             return await self._desk.answer(incoming, hold)
         if incoming.method == "OPTIONS" and self._pricing.priced(incoming):
             return self._renderer.preflight(incoming)

@@ -1,4 +1,4 @@
-"""``tollway check --online``: asks store, chains, tokens and keys before money depends on them."""
+"""``tollway check --online``: asks store, chains, tokens, keys and CONXA before money depends on them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from facilitator.chain import MAX_SKEW
 from facilitator.exact_evm import address_of, domain_separator
 from facilitator.rpc import Rpc, open_session, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
+from gateway.conxa.wire import Conxa, ConxaUnavailable
 from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.settings import X402, Facilitator, Network, Settings
+from gateway.settings import Conxa as Wallets
 from gateway.store.connect import store_of
 from gateway.store.sqlite_file import FILE
 from policies.money import Asset
 
 LOW_GAS = 10**15
 """Wei under which a settlement key is called short of gas (a thousandth of the native token)."""
+_NOBODY = "tollway-check"
+"""No connection has this name: theirs end in hex."""
 
 
 async def findings(settings: Settings) -> list[str]:
@@ -30,6 +34,8 @@ async def findings(settings: Settings) -> list[str]:
     found = [line async for line in _store(settings)]
     if settings.rails.x402 is not None:
         found += [line async for line in _x402(settings.rails.x402)]
+    if settings.rails.conxa is not None:
+        found += [line async for line in _conxa(settings.rails.conxa)]
     return found
 
 
@@ -67,6 +73,19 @@ async def _x402(x402: X402) -> AsyncIterator[str]:
                     yield f"network {network.name}: {line}"
             except VerificationUnavailable as error:
                 yield f"network {network.name}: rpc: {error}"
+
+
+async def _conxa(wallets: Wallets) -> AsyncIterator[str]:
+    """Its health, and whether our key is taken: 401 is what a question about nobody must not get."""
+    async with open_session() as session:
+        key = wallets.api_key.get_secret_value()
+        conxa = Conxa(session, wallets.base_url, key, wallets.timeout)
+        if not await conxa.healthy():
+            yield f"conxa: {wallets.base_url}/health does not say `ok`"
+        try:
+            await conxa.session(_NOBODY)
+        except ConxaUnavailable as error:
+            yield f"conxa: {wallets.base_url}: {error}"
 
 
 async def _endpoints(session: ClientSession, network: Network) -> AsyncIterator[str]:

@@ -11,7 +11,7 @@ from gateway.deliveries import Deliveries
 from gateway.errors import ClientError, Problem, StoreUnavailable
 from gateway.forward import Fetched
 from gateway.handout import Handout
-from gateway.leases import LEASE, Leases
+from gateway.leases import LEASE, Kept, Leases
 from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY, Outcomes, in_progress
 from gateway.payment import REDEEMABLE, Lease, Moment, Payment, Standing, Why
@@ -104,7 +104,7 @@ class Redemption:
         with self._leases.kept(lease, taken_at) as kept:
             if kept.doubtful:
                 raise in_progress()
-            return await self._serve(purchase, payment, lease, again)
+            return await self._serve(purchase, payment, kept, again)
 
     async def _not_now(self, purchase: Purchase, payment: Payment) -> Answer:
         """Somebody else serves it, or it was asked for too often."""
@@ -113,9 +113,9 @@ class Redemption:
             raise in_progress()
         return self._gone(purchase, payment)
 
-    async def _serve(
-        self, purchase: Purchase, payment: Payment, lease: Lease, again: bool
-    ) -> Answer | Written:
+    async def _serve(self, purchase: Purchase, payment: Payment, kept: Kept, again: bool) -> Answer | Written:
+        lease = kept.lease
+
         async def served(fetched: Fetched | None, there: bool) -> None:
             if not await self._store.advance(lease, self._end(payment, fetched, there, again)):
                 raise in_progress()
@@ -125,7 +125,7 @@ class Redemption:
             await self._failed(payment, lease, "client_gone")
             raise in_progress()
         try:
-            streamed = await self._handout.stream(purchase, payment.id, receipt, Measure(), served, None)
+            streamed = await self._handout.stream(purchase, kept, receipt, Measure(), served, None)
         except Problem as problem:
             await self._failed(payment, lease, problem.code)
             return self._renderer.problem(problem, purchase.entry, receipt)

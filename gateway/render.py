@@ -31,6 +31,7 @@ class Entry:
         "credential",
         "incoming",
         "method",
+        "own_path",
         "payment",
         "reason",
         "request_id",
@@ -46,6 +47,8 @@ class Entry:
         self.started = time.monotonic()
         self.incoming: Incoming | None = None
         self.route: Route | None = None
+        self.own_path: str | None = None
+        """As it is logged, where it is a path of our own: it may name a secret."""
         self.credential: Credential | None = None
         self.payment: Payment | None = None
         self.state: State | None = None
@@ -63,7 +66,7 @@ class Entry:
             "request_id": self.request_id,
             "route": self.route.name if self.route else None,
             "method": self.method,
-            "path": self.incoming.target.path if self.incoming else None,
+            "path": self.own_path or (self.incoming.target.path if self.incoming else None),
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
             "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),
@@ -120,6 +123,8 @@ class Renderer:
         entry.reason = refusal.reason
         fields: list[Field] = [field for each in challenges.values() for field in each.fields]
         pages = [each.page for each in challenges.values() if each.page is not None]
+        if pages and incoming.method == "GET":
+            fields.append((b"Vary", b"Accept"))
         if pages and _navigates(incoming):
             page = pages[0](incoming.method, _target(incoming))
             return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
@@ -169,7 +174,8 @@ class Renderer:
 
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
-        if entry.route is not None and not entry.route.free and entry.incoming is not None:
+        priced = entry.route is not None and not entry.route.free
+        if (priced or entry.own_path) and entry.incoming is not None:
             fields += headers.cors(self._origins, entry.incoming.origin)
         return fields
 

@@ -119,7 +119,7 @@ class Settler:
             pass
         finally:
             self._waiting.pop(payment_id, None)
-        return settled or await self._store.find(payment_id)
+        return _withheld(settled or await self._store.find(payment_id))
 
     async def _watch(self) -> None:
         while True:
@@ -157,10 +157,10 @@ class Settler:
 
     async def _send(self, rail: Rail, queue: str, epoch: int) -> None:
         """Settle what is due until the lease is lost."""
+        held_at = time.monotonic()
         journal = StoreJournal(self._store, epoch)
         await rail.resume(queue, journal)
         log.info("sender", queue=queue, epoch=epoch)
-        held_at = time.monotonic()
         while True:
             if time.monotonic() - held_at > RENEW:
                 if await self._store.hold(queue, await self._presence.name(), lease=LEASE) != epoch:
@@ -220,7 +220,7 @@ class Settler:
                 and payment.state is State.UNKNOWN
                 and not _news(payment, outcome)
             ):
-                return True
+                return True  # as it stands on record
             reach("K8")
             concluded = self._concluded(payment, outcome)
             recorded = await self._store.advance(payment.lease, self._step(concluded))
@@ -307,6 +307,13 @@ def _lost(payment: Payment) -> bool:
 
 def _news(payment: Payment, outcome: Unknown) -> bool:
     return outcome.note is not None and outcome.note != payment.note
+
+
+def _withheld(payment: Payment | None) -> Payment | None:
+    """What a third party sent is never served, also in the moment before it is recorded as owed back."""
+    if payment is None or payment.state is not State.SETTLED or payment.reason != THIRD_PARTY:
+        return payment
+    return replace(payment, state=State.REFUND_DUE)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

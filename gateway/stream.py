@@ -14,6 +14,8 @@ from gateway.budget import Hold
 from gateway.errors import Problem, UpstreamError
 from gateway.forward import Fetched, chunks_of
 from gateway.headers import Field
+from gateway.leases import Kept
+from gateway.outcomes import in_progress
 from gateway.rails.base import Measure
 
 Commit = Callable[[Fetched | None, bool], Awaitable[None]]
@@ -73,9 +75,11 @@ class PaidStream:
         measure: Measure,
         patience: float,
         deadline: float | None,
+        kept: Kept,
     ) -> None:
         """``upstreams`` fields are kept, ``fields`` are sent; ``patience`` (seconds) bounds what is still
-        read for a client that left, ``deadline`` (loop time) the whole answer."""
+        read for a client that left, ``deadline`` (loop time) the whole answer, None where it is
+        paid for already; ``kept`` is its lease."""
         self._incoming = incoming
         self._request = incoming.raw
         self._response = response
@@ -88,6 +92,8 @@ class PaidStream:
         self._measure = measure
         self._patience = patience
         self._deadline = deadline
+        self._paid = deadline is None
+        self._kept = kept
         self._carries = has_body(self._request.method, response.status)
         self._begun = False
         self._there = True
@@ -97,7 +103,7 @@ class PaidStream:
         try:
             last = await self._pass_on()
             await commit(self._fetched(), self._there)
-            await self._send(*last)
+            await self._write(*last)
         except Problem as problem:
             if not self._begun:
                 raise
@@ -142,8 +148,9 @@ class PaidStream:
         return [*pending, b"0\r\n\r\n"] if chunked else pending
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """None at the end, and where it is not worth reading on for a client that left."""
-        if not self._there and self._tee.content is None:
+        """None at the end, and where it is not worth reading on for a client that left: what is not paid
+        yet must be whole to be paid."""
+        if self._paid and not self._there and self._tee.content is None:
             return None
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -157,6 +164,12 @@ class PaidStream:
             return None
 
     async def _send(self, *parts: bytes) -> None:
+        """Before the end is recorded: no fence guards what leaves, and this process may have slept."""
+        if self._kept.doubtful:
+            raise in_progress()
+        await self._write(*parts)
+
+    async def _write(self, *parts: bytes) -> None:
         if not self._there or not parts:
             return
         self._begun = True

@@ -34,10 +34,10 @@ class Verifier:
         """Whether a fresh authorization shows that its payer asks: it is never claimed, so the balance,
         which the lost answer may have taken, does not count."""
 
-        async def nothing() -> list[Payment]:
-            return []
+        async def load() -> list[Payment]:
+            return await self._store.in_flight(purchase.credential.purse)
 
-        refused = await self._ask(purchase, OtherClaims(0, nothing))
+        refused = await self._ask(purchase, OtherClaims(0, load))
         return None if refused is not None and refused.reason == INSUFFICIENT_FUNDS else refused
 
     async def _ask(self, purchase: Purchase, others: OtherClaims) -> Refusal | None:

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "ADMIN_TOKEN": "sesame",
     "API_KEY": "secret",
     "WEATHER_KEY": "secret",
+    "CONXA_API_KEY": "pk_live_acme_x",
 }
 SECRETS = "/run/secrets/"
 DECLARED_BY = {"count": ("_total", 1), "time": ("", 1), "gauge": ("", 2)}
@@ -124,6 +125,7 @@ def checked(text: str, folder: Path) -> Settings:
     """Load a configuration from a page; the secrets it names are files of our own."""
     (folder / "settlement_key").write_text(KEY + "\n")
     file = folder / "gateway.yaml"
+    (folder / "conxa_key").write_text("pk_live_acme_x\n")
     file.write_text(text.replace(SECRETS, f"{folder}/"))
     return load(file, ENVIRONMENT)
 
@@ -133,7 +135,7 @@ def test_a_configuration_file_checks(file: Path) -> None:
     assert load(file, ENVIRONMENT).table.routes
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/wallets.md"])
 def test_configurations_in_pages_check(name: str, tmp_path: Path) -> None:
     found = blocks((ROOT / name).read_text(), "yaml")
     assert found

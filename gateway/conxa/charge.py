@@ -12,6 +12,12 @@ import orjson
 
 from gateway.headers import Field
 
+_FOR_PAGES: tuple[Field, ...] = (
+    (b"Access-Control-Expose-Headers", b"X-Conxa-Tokens, X-Conxa-Balance, X-Conxa-Estimated"),
+    (b"Vary", b"X-Tollway-Connection, X-Provider-Session"),
+)
+"""What a page of another origin may read of it, and whose answer it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -25,6 +31,8 @@ class Charge:
     """The session's token, until the charge has an outcome."""
     number: int = 0
     """How often it was refused; every try after a refusal has a key of its own."""
+    doubtful: bool = False
+    """Whether a try of this number had no answer: the wallet may have been charged."""
     again_at: float = 0.0
     """Unix seconds before which a debt is not asked for again."""
     prepaid: int = 0
@@ -53,7 +61,7 @@ def told(note: bytes) -> list[Field]:
         return []
     charge = read_charge(note)
     tokens = f"in={charge.input_tokens};out={charge.output_tokens}"
-    fields: list[Field] = [(b"X-Conxa-Tokens", tokens.encode())]
+    fields: list[Field] = [*_FOR_PAGES, (b"X-Conxa-Tokens", tokens.encode())]
     if charge.balance is not None:
         fields.append((b"X-Conxa-Balance", str(charge.balance).encode()))
     if charge.estimated:

@@ -27,6 +27,7 @@ from gateway.conxa.wire import (
     Declined,
     KeyRefused,
     Session,
+    Status,
     Unauthorized,
     Unclear,
 )
@@ -36,12 +37,19 @@ from gateway.payment import Moment, Payment, State
 
 PENDING = "settlement_pending"
 SESSION_OVER = "session_expired"
+SESSION_EXPIRED = "SESSION_EXPIRED"
+"""The code of what ended before it was charged; ours, CONXA has none."""
+UNAUTHORIZED = "charge_unauthorized"
+"""Not charged, and not for the wallet's fault as far as is known."""
 _REASONS = frozenset({"insufficient_balance", "hard_cap_violation", "no_charge_permission", "invalid_charge"})
 _STICKY = frozenset({HARD_CAP_VIOLATION, NO_CHARGE_PERMISSION})
 _PAUSES = (0.1, 2.0)
 """Seconds between tries: at first, and at most."""
 _DEBT = 60.0
 """Seconds after which a refused debt is asked for again."""
+_NOBODY = "tollway"
+"""Who is asked about to see whether our API key is good."""
+_ENDED = Session(Status.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,9 @@ class Payer:
     """Names what is remembered of it."""
     username: str
     """The ``provider_username`` of a connection; empty for a session of the client's own."""
+
+
+_ANYBODY = Payer("", "")
 
 
 def reason_of(code: str) -> str:
@@ -80,7 +91,7 @@ class Charger:
         if charge.due == (0, 0):
             return self._approved(payment, charge, "", charge.balance)
         key = f"{self._gateway}:{payment.id}:{payment.created_at}:{charge.number}"
-        reply, doubtful = await self._charge(charge, key, _tried_before(payment))
+        reply, doubtful = await self._charge(charge, key, charge.doubtful or _tried_before(payment))
         if isinstance(reply, Approved):
             with suppress(StoreUnavailable):  # only a hint: what is certain must not depend on it
                 await self._wallets.balance(payer.who, reply.balance)
@@ -89,12 +100,19 @@ class Charger:
             return await self._declined(payment, payer, charge, key, reply)
         if isinstance(reply, Unauthorized):
             return await self._unauthorized(payment, payer, charge, key, doubtful)
+        return await self._doubtful(payment, payer, charge, key)
+
+    async def _doubtful(self, payment: Payment, payer: Payer, charge: Charge, key: str) -> Settlement:
+        """The wallet may have been charged: nothing but the same key can tell."""
         await self._wallets.indebted(payer.who)
-        return Unknown(key, PENDING)
+        known = payment.reason in ("", PENDING)
+        return Unknown(key, PENDING, None if known else replace(charge, doubtful=True).note())
 
     async def prepay(self, key: str, charge: Charge) -> ChargeReply:
         """Charge input tokens before the upstream is asked."""
         reply, _ = await self._charge(charge, f"{self._gateway}:{key}", False)
+        if isinstance(reply, Unauthorized) and await self._look(_ANYBODY) is None:
+            return Unclear("conxa does not tell whose fault it is")
         return reply
 
     async def _charge(self, charge: Charge, key: str, doubtful: bool) -> tuple[ChargeReply, bool]:
@@ -129,7 +147,7 @@ class Charger:
         if payment.moment is not Moment.DEFERRED or reply.code == INVALID_CHARGE:
             return Refused(reason_of(reply.code), note=replace(told, session="").note())
         await self._wallets.indebted(payer.who)
-        owed = replace(told, number=charge.number + 1, again_at=time.time() + _DEBT)
+        owed = replace(told, number=charge.number + 1, doubtful=False, again_at=time.time() + _DEBT)
         return Unknown(key, reason_of(reply.code), owed.note())
 
     async def remember(self, who: str, token: str, reply: Declined) -> None:
@@ -143,27 +161,31 @@ class Charger:
         self, payment: Payment, payer: Payer, charge: Charge, key: str, doubtful: bool
     ) -> Settlement:
         """401 is said of the session and of our API key alike: one look at the session tells them apart."""
-        session = None
-        if payer.username:
-            try:
-                session = await self._conxa.session(payer.username)
-            except ConxaUnavailable as error:
-                if isinstance(error, KeyRefused):
-                    log.error("conxa", reason=str(error))
-                return Unknown(key if doubtful else "", PENDING)
-        if doubtful or (session is not None and session.token == charge.session):
+        session = await self._look(payer)
+        if doubtful:
+            return await self._doubtful(payment, payer, charge, key)
+        if session is None or session.token == charge.session:
             await self._wallets.indebted(payer.who)
-            return Unknown(key, PENDING)
+            return Unknown(key, UNAUTHORIZED)
         return await self._over(payment, payer, charge, key, session)
 
+    async def _look(self, payer: Payer) -> Session | None:
+        """The session, or where it cannot be looked up at least that our key is good; None: not told."""
+        try:
+            session = await self._conxa.session(payer.username or _NOBODY)
+        except ConxaUnavailable as error:
+            if isinstance(error, KeyRefused):
+                log.error("conxa", reason=str(error))
+            return None
+        return session if payer.username else _ENDED
+
     async def _over(
-        self, payment: Payment, payer: Payer, charge: Charge, key: str, session: Session | None
+        self, payment: Payment, payer: Payer, charge: Charge, key: str, session: Session
     ) -> Settlement:
         """The session ended before it was charged: its successor pays, if there is one."""
-        if session is None or not session.token:
-            return Refused(
-                SESSION_OVER, note=replace(charge, session="", error_code="SESSION_EXPIRED").note()
-            )
+        await self._wallets.block(payer.who, Block(SESSION_EXPIRED, None, hashed(charge.session)))
+        if not session.token:
+            return Refused(SESSION_OVER, note=replace(charge, session="", error_code=SESSION_EXPIRED).note())
         renewed = replace(charge, session=session.token, number=charge.number + 1)
         return Unknown(key, SESSION_OVER, renewed.note())
 

@@ -37,6 +37,7 @@ _MAX_WAIT = 60.0
 """Seconds one question about the status may wait."""
 _MOST_WAITING = 1000
 _DURATION = re.compile(r"([0-9]{1,6})(ms|s|m)?\Z")
+_ID = re.compile(r"cx_[A-Za-z0-9_-]*")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0}
 _PICTURES = {
     "qr.svg": (qr.svg, b"image/svg+xml"),
@@ -89,6 +90,10 @@ class Desk:
     def serves(self, path: str) -> bool:
         """Whether a canonical path is one of these."""
         return path.startswith(PREFIX)
+
+    def logged(self, path: str) -> str:
+        """A path of ours without the secret in it."""
+        return _ID.sub("{id}", path)
 
     async def answer(self, incoming: Incoming, hold: Hold) -> Answer:
         """The answer; every Problem is the caller's to render."""

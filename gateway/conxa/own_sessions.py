@@ -14,7 +14,7 @@ from gateway.conxa.charge import Charge
 from gateway.conxa.charging import Charger
 from gateway.conxa.connections import hashed
 from gateway.conxa.measuring import charged, flat, metered
-from gateway.conxa.preflight import declined, preflight
+from gateway.conxa.preflight import REQUIRED, declined, preflight
 from gateway.conxa.wallets import Wallet, Wallets
 from gateway.conxa.wire import Approved, Declined, Unauthorized
 from gateway.errors import Unavailable
@@ -26,7 +26,7 @@ _TURNED_AWAY = 600.0
 """Seconds for which a session that was refused is not tried again."""
 _MOST = 10_000
 """Refused sessions that are kept in mind."""
-UNKNOWN_SESSION = Refusal("wallet_connection_required")
+UNKNOWN_SESSION = Refusal(REQUIRED)
 
 
 class OwnSessions:

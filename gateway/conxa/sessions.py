@@ -31,6 +31,8 @@ class _Known:
     good_until: float
     limited: float = 0.0
     """Seconds for which CONXA would not be asked about it."""
+    asked_at: float = 0.0
+    """When it was last told."""
     asking: asyncio.Task[Session] | None = None
 
 
@@ -72,9 +74,11 @@ class Sessions:
                 return session
             await asyncio.sleep(min(pause, left))
 
-    def forget(self, connection: Connection) -> None:
-        """What was known does not hold any more."""
-        self._known.pop(connection.hash, None)
+    def doubt(self, connection: Connection) -> None:
+        """What is known as active may have ended: it is asked about again, once a second at most."""
+        known = self._known.get(connection.hash)
+        if known is not None and known.session.status is Status.ACTIVE:
+            known.good_until = min(known.good_until, known.asked_at + _FRESH)
 
     def _mind(self, connection: Connection) -> _Known:
         known = self._known.get(connection.hash)
@@ -97,8 +101,8 @@ class Sessions:
                 return known.session
             raise
         self._backoff = _BACKOFF[0]
-        known.session = session
-        known.good_until = time.monotonic() + _good_for(session)
+        known.session, known.asked_at = session, time.monotonic()
+        known.good_until = known.asked_at + _good_for(session)
         return session
 
     def _leave_alone(self, known: _Known, seconds: float | None) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from gateway.conxa.connections import hashed
 from gateway.store import Store
 
 _KEPT = 30 * 86400.0
@@ -40,6 +41,10 @@ class Wallet:
     block: Block | None = None
     indebted: bool = False
     """Whether a charge was without an outcome when it was last looked at."""
+
+    def blocks(self, token: str) -> bool:
+        """Whether this very session may not be charged."""
+        return self.block is not None and self.block.session == hashed(token)
 
 
 class Wallets:

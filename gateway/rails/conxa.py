@@ -18,12 +18,12 @@ import orjson
 
 from facilitator.base import Journal, Settlement
 from gateway.conxa.charge import read_charge, told
-from gateway.conxa.charging import PENDING, SESSION_OVER, Charger, Payer
+from gateway.conxa.charging import PENDING, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed, is_id
 from gateway.conxa.measuring import FlatMeasure, MeteredMeasure, flat, metered
 from gateway.conxa.own_sessions import OwnSessions
 from gateway.conxa.page import Page, payment_page
-from gateway.conxa.preflight import declined, preflight, unavailable
+from gateway.conxa.preflight import REQUIRED, declined, preflight, unavailable
 from gateway.conxa.sessions import Sessions
 from gateway.conxa.wallets import Wallet, Wallets
 from gateway.conxa.wire import (
@@ -50,7 +50,6 @@ from policies.route import Metering
 
 CONNECTION = "X-Tollway-Connection"
 SESSION = "X-Provider-Session"
-REQUIRED = "wallet_connection_required"
 QUEUE = "conxa"
 CONNECT_PATH = "/_tollway/conxa/connect"
 CONNECTIONS_PATH = "/_tollway/conxa/connections"
@@ -156,6 +155,10 @@ class ConxaRail:
             return await self._own.verify(payer.who, wallet, credential, wanted)
         connection = self._connection(credential)
         session = await self._session(connection, wallet)
+        if wallet.blocks(session.token):
+            # Another one may have been scanned meanwhile.
+            self._sessions.doubt(connection)
+            session = await self._session(connection, wallet)
         if session.status is not Status.ACTIVE:
             return Refusal(REQUIRED)
         if not wallet.connected:
@@ -178,9 +181,11 @@ class ConxaRail:
 
     async def _require_settled(self, payer: Payer, others: OtherClaims) -> None:
         """No new work for a wallet whose last charge is open."""
-        if any(payment.state is State.UNKNOWN for payment in await others.load()):
+        in_flight = await others.load()
+        if any(payment.state is State.UNKNOWN for payment in in_flight):
             raise Unavailable(PENDING, "a charge to this wallet has no outcome yet; ask again", retry_after=5)
-        await self._wallets.clear(payer.who)
+        if not in_flight:  # another one might turn out to have none
+            await self._wallets.clear(payer.who)
 
     async def measure(self, credential: Credential, wanted: Wanted) -> Measure:
         """The route's meter, with the session that will pay."""
@@ -215,13 +220,16 @@ class ConxaRail:
         """Tokens and balance; the key to ask again with, while the outcome is not known."""
         if outcome.reason == PENDING:
             key: str = orjson.loads(terms)["key"]
-            return [(b"Idempotency-Key", key.encode("latin-1"))]
+            return [
+                (b"Idempotency-Key", key.encode("latin-1")),
+                (b"Access-Control-Expose-Headers", b"Idempotency-Key"),
+            ]
         return told(outcome.note) if outcome.reason is None and outcome.promised is None else []
 
     def refusal(self, payment: Payment) -> Refusal:
         """CONXA's own code and the wallet's balance."""
         charge = read_charge(payment.note)
-        if charge.error_code is None or payment.reason == SESSION_OVER:
+        if charge.error_code is None:
             return Refusal(payment.reason)
         return declined(charge.error_code, charge.balance)
 
@@ -253,7 +261,7 @@ def _charge_told(metering: Metering) -> dict[str, Any]:
 
 def _page(description: str, price: str, method: str, target: str) -> Page:
     return payment_page(
-        title="This page is paid for",
+        title="Pay for this page",
         description=description,
         price=price,
         method=method,

@@ -10,7 +10,7 @@ from gateway.settings.document import Document
 from gateway.settings.model import Server
 from gateway.settings.problems import Problems
 from gateway.settings.routes import Placed
-from gateway.settings.tree import X402, Rails, is_dollar
+from gateway.settings.tree import X402, Conxa, Rails, is_dollar
 from policies.money import Dollars, Money, amount_in, whole_units
 from policies.price import moneys
 
@@ -38,7 +38,10 @@ def caution(
     if rails.x402:
         _rail(document, rails.x402, problems)
         for each in placed:
-            _price(each, rails.x402, problems)
+            if "x402" in each.route.accept:
+                _price(each, rails.x402, problems)
+    if rails.conxa:
+        _wallets(document, rails.conxa, problems)
 
 
 def caution_unused(document: Document, upstreams: Iterable[str], used: Set[str], problems: Problems) -> None:
@@ -56,6 +59,13 @@ def _rail(document: Document, x402: X402, problems: Problems) -> None:
     keys = [key.get_secret_value() for each in x402.facilitators.values() for key in each.keys]
     if any(key in PUBLISHED_KEYS for key in keys):
         problems.warn(document.places, ("rails", "x402", "facilitator", "key"), "is a published test key")
+
+
+def _wallets(document: Document, conxa: Conxa, problems: Problems) -> None:
+    if conxa.api_key.get_secret_value().startswith("pk_test_") and not conxa.local:
+        problems.warn(
+            document.places, ("rails", "conxa", "api_key"), "is a test key: it charges no real wallet"
+        )
 
 
 def _price(placed: Placed, x402: X402, problems: Problems) -> None:

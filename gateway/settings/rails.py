@@ -42,7 +42,7 @@ def _conxa(document: Document, entry: ConxaEntry, problems: Problems) -> Conxa:
             (*_CONXA, "api_key"),
             "names no provider in its third part: set rails.conxa.provider_id",
         )
-    return Conxa(
+    conxa = Conxa(
         base_url=entry.base_url.rstrip("/"),
         api_key=entry.api_key,
         provider_id=provider_id,
@@ -52,6 +52,10 @@ def _conxa(document: Document, entry: ConxaEntry, problems: Problems) -> Conxa:
         settle_within=entry.settle_within,
         rate_limit_timeout=entry.rate_limit_timeout,
     )
+    if not conxa.local and not conxa.base_url.startswith("https://"):
+        message = "must be https://: the API key and people's sessions would be sent for everybody to read"
+        problems.error(document.places, (*_CONXA, "base_url"), message)
+    return conxa
 
 
 def _provider_of(key: str) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from facilitator.wire import PaymentRequirements
 from gateway.settings.model import Server, Store
+from gateway.settings.scalars import Address
 from policies.money import Asset, Atomic, BadMoney, Dollars, Money, amount_in
 from policies.route import Terms
 from policies.table import RouteTable
@@ -210,6 +212,11 @@ class Conxa:
     settle_within: float
     """For a charge, with all its tries."""
     rate_limit_timeout: float
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine: a stand-in."""
+        return Address(urlsplit(self.base_url).hostname or "", 0).loopback
 
 
 @dataclass(frozen=True, slots=True)

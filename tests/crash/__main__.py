@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from crash.plan import MOMENTS, STORES, Options
+from crash.rails import RAILS
 from crash.report import Report
 from crash.run import run
 
@@ -17,6 +18,7 @@ from crash.run import run
 def main() -> int:
     """0 without findings, 1 with."""
     parser = argparse.ArgumentParser(prog="crash", description=__doc__)
+    parser.add_argument("--rail", choices=tuple(RAILS), default="x402")
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="what an earlier run printed")
     parser.add_argument("--store", choices=(*STORES, "both"), default="both")
@@ -29,9 +31,10 @@ def main() -> int:
     folder = given.report or Path(tempfile.mkdtemp(prefix="tollway-crash-"))
     stores = STORES if given.store == "both" else (given.store,)
     report = Report(seed, folder, sys.stdout)
-    options = Options(moments=given.moments.split(","))
+    rail = RAILS[given.rail]
+    options = Options(given.moments.split(","), faults=rail.faults, fault_rate=rail.fault_rate)
     try:
-        asyncio.run(run(seed, given.cycles, stores, options, folder, report))
+        asyncio.run(run(rail, seed, given.cycles, stores, options, folder, report))
     finally:
         found = report.finish()
     return 1 if found else 0

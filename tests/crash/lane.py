@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crash.audit import MOVING, Evidence, Finding, audit
+from crash.audit import MOVING, audit
+from crash.evidence import Evidence, Finding
 from crash.plan import Cycle
-from crash.rpc_faults import RPC_FAULTS
+from crash.rail import Rail
 from crash.scene import Scene
 from crash.wants import Want
-from kit.anvil import Anvil
 
 BATCH = 10
 """Cycles between two audits."""
@@ -47,7 +47,7 @@ class Lane:
         self,
         store: str,
         cycles: Sequence[Cycle],
-        anvil: Anvil,
+        rail: Rail,
         folder: Path,
         say: Callable[[Told], None],
         ended: Callable[[Lane], None],
@@ -62,7 +62,7 @@ class Lane:
         self._ended = ended
         self._buying: set[asyncio.Task[None]] = set()
         moments = sorted({errand.moment for cycle in cycles for errand in cycle.errands})
-        self._scene = Scene(store, moments, anvil, folder)
+        self._scene = Scene(store, moments, rail, folder)
 
     async def run(self) -> None:
         """Everything, from an empty store to the last audit."""
@@ -80,6 +80,11 @@ class Lane:
             await self._scene.close()
             self._ended(self)
 
+    @property
+    def rail_told(self) -> str:
+        """What the money's side has to tell."""
+        return self._scene.rail.told()
+
     # Cycles
 
     async def _play(self, cycle: Cycle) -> None:
@@ -93,7 +98,7 @@ class Lane:
             self.wants.append(want)
             self._begin(want, errand.starts)
         if up:
-            others = asyncio.gather(self._kill_redis(cycle, told), self._fail_rpc(cycle, told))
+            others = asyncio.gather(self._kill_redis(cycle, told), self._fail(cycle, told))
             await self._until_it_dies(cycle, told)
             await others
         else:
@@ -158,14 +163,14 @@ class Lane:
         await asyncio.to_thread(redis.start)
         told.extra.append("Redis killed")
 
-    async def _fail_rpc(self, cycle: Cycle, told: Told) -> None:
+    async def _fail(self, cycle: Cycle, told: Told) -> None:
         """Well again before the next gateway starts: the fault is about this one's work."""
-        if cycle.rpc_fault is None:
+        if cycle.fault is None:
             return
-        RPC_FAULTS[cycle.rpc_fault](self._scene.rpc)
-        await asyncio.sleep(cycle.rpc_fails)
-        self._scene.rpc.clear()
-        told.extra.append(f"the RPC {cycle.rpc_fault}")
+        self._scene.rail.fail(cycle.fault)
+        await asyncio.sleep(cycle.fails)
+        self._scene.rail.mend()
+        told.extra.append(f"{self._scene.rail.name} {cycle.fault}")
 
     # Audits
 
@@ -173,10 +178,11 @@ class Lane:
         """Nothing breaks any more: let all end, let those who left come back, and compare."""
         await self._scene.start()
         await self._calm()
-        if self._come_back(await self._scene.ledger()):
-            await self._calm()
         self.evidence = await self._scene.evidence(self.wants)
-        self.findings += audit(self.evidence)
+        if self._come_back(self.evidence.ledger):
+            await self._calm()
+            self.evidence = await self._scene.evidence(self.wants)
+        self.findings += audit(self.evidence, self._scene.rail.rules)
         if "Traceback" in self._scene.gateway.logs():
             self.findings.append(Finding("a traceback in the log", str(self._scene.gateway.folder)))
         self._scene.gateway.kill()
@@ -192,7 +198,7 @@ class Lane:
         return any(record["state"] in MOVING for record in await self._scene.ledger())
 
     def _come_back(self, ledger: Sequence[dict[str, Any]]) -> int:
-        """Those who left while their money moved ask again, with a new signature."""
+        """Those who left while their money moved ask again, with a new payment."""
         lost = {each["id"] for each in ledger if each["state"] in ("settled", "refund_due")}
         lost -= {each["id"] for each in ledger if each["delivered_at"]}
         returning = [

@@ -6,8 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from crash.rpc_faults import RPC_FAULTS
-
 from facilitator.crashpoints import POINTS
 
 ROUND = (*POINTS, "random", "random")
@@ -61,9 +59,9 @@ class Cycle:
     """Seconds after which it is killed where it stands."""
     redis_dies: float | None
     """Seconds after which Redis is killed, too."""
-    rpc_fault: str | None
-    """How the chain's endpoint fails for a while."""
-    rpc_fails: float
+    fault: str | None
+    """How the money's side fails for a while."""
+    fails: float
     """How long, in seconds."""
     errands: tuple[Errand, ...]
 
@@ -79,7 +77,10 @@ class Options:
 
     moments: Sequence[str] = MOMENTS
     points: Sequence[str] = ROUND
-    rpc_faults: Sequence[str] = tuple(RPC_FAULTS)
+    faults: Sequence[str] = ()
+    """Of the money's side."""
+    fault_rate: float = 0.0
+    """How much of the cycles has one."""
     errands: int = 7
     """Most purchases begun in one cycle."""
     stops: bool = True
@@ -113,8 +114,8 @@ def _cycle(dice: random.Random, number: int, store: str, point: str, options: Op
         signal=signal,
         lasts=dice.uniform(0.2, 2.2) if point == "random" else 3.0,
         redis_dies=dice.uniform(0.1, 1.5) if store == "redis" and dice.random() < 0.12 else None,
-        rpc_fault=dice.choice(options.rpc_faults) if options.rpc_faults and dice.random() < 0.12 else None,
-        rpc_fails=dice.uniform(0.5, 2.0),
+        fault=dice.choice(options.faults) if options.faults and dice.random() < options.fault_rate else None,
+        fails=dice.uniform(0.5, 2.0),
         errands=tuple(_errands(dice, errands, options, hasty=not stop)),
     )
 

@@ -73,9 +73,10 @@ class Report:
         cycles = sum(len(lane.told) for lane in self.lanes)
         yield f"seed {self._seed}: {cycles} cycles in {seconds:.0f} s ({seconds / max(cycles, 1):.2f} s each)"
         yield f"wants {len(wants)} ({_counts(ended)}), attempts {sum(len(want.replies) for want in wants)}"
-        yield f"authorizations {signed}, transfers {settled}, replayed answers {replays}"
+        yield f"payments {signed}, paid for {settled}, replayed answers {replays}"
         yield f"ledger: {_counts(states)}"
         unread = sum(len(each.unread(group)) for each in evidence for group in each.groups())
+        yield from (f"{lane.store}: {told}" for lane in self.lanes if (told := lane.rail_told))
         yield f"answers in the kernel of a client that gave up, and so bought again: at most {unread}"
         yield ", ".join(f"{kind}: {kinds[kind]}" for kind in COUNTED) + f", all findings: {kinds.total()}"
 

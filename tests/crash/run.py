@@ -1,4 +1,4 @@
-"""All lanes of a run at once, on one chain."""
+"""All lanes of a run at once, on one rail."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from pathlib import Path
 
 from crash.lane import Lane
 from crash.plan import Options, plan
+from crash.rail import Kind
 from crash.report import Report
-from kit.anvil import Anvil
 
 
 async def run(
-    seed: int, count: int, stores: Sequence[str], options: Options, folder: Path, report: Report
+    kind: Kind,
+    seed: int,
+    count: int,
+    stores: Sequence[str],
+    options: Options,
+    folder: Path,
+    report: Report,
 ) -> None:
     """Play ``count`` cycles; what comes of them goes to ``report``."""
-    with Anvil(block_time=1) as anvil:
-        anvil.place_token()
+    with kind.opened() as new_rail:
         lanes = []
         for store, cycles in plan(seed, count, stores, options).items():
             place = folder / store
             place.mkdir(parents=True, exist_ok=True)
-            lanes.append(Lane(store, cycles, anvil, place, report.cycle, report.ended))
+            lanes.append(Lane(store, cycles, new_rail(), place, report.cycle, report.ended))
         report.lanes = lanes
         async with asyncio.TaskGroup() as group:
             for lane in lanes:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from crash.audit import Evidence, Execution, audit
+from crash.audit import audit
+from crash.evidence import Evidence, Execution, Transfer
+from crash.on_x402 import a_cent_each, sums_agree
 from crash.plan import Errand
-from crash.transfers import Transfer
 from crash.wants import PRICE, Reply, Signed, Want
 
 from gateway.devchain.accounts import DevAccount
@@ -66,7 +67,8 @@ class World:
         self.executions = [Execution(number, f"/after/{number}", f"pay_{number}_1") for number in (1, 2, 3)]
 
     def kinds(self) -> set[str]:
-        found = audit(Evidence(self.wants, self.ledger, self.transfers, self.executions, NOW))
+        evidence = Evidence(self.wants, self.ledger, self.transfers, self.executions, now=NOW)
+        found = audit(evidence, (a_cent_each, sums_agree))
         return {finding.kind for finding in found}
 
     def unanswer(self, ended: str = "") -> None:
@@ -224,8 +226,8 @@ def what_the_client_saw(world: World) -> None:
         (lost_on_deferred, "loss"),
         (paid_not_delivered, "paid, not delivered"),
         (paid_and_forgotten, "paid, not on record"),
-        (paid_and_released, "on the chain, not recorded as paid"),
-        (recorded_but_not_on_chain, "recorded as paid, not on the chain"),
+        (paid_and_released, "money moved, not recorded as paid"),
+        (recorded_but_not_on_chain, "recorded as paid, no money moved"),
         (another_transaction, "another transaction on record"),
         (another_amount, "another amount"),
         (worked_twice, "work done twice"),

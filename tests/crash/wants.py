@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from crash.api import numbered
 from crash.plan import Errand
 from kit.answers import decoded
 
-from gateway.devchain.accounts import DevAccount
 from gateway.payment import payment_id
 
 PRICE = 10_000
-"""Atomic units of every answer here: a cent."""
+"""Atomic units of every answer that is paid for by signature: a cent."""
+
+
+class Payer(Protocol):
+    """Whoever pays, by the name the gateway has for it."""
+
+    @property
+    def address(self) -> str:
+        """The ledger's ``payer``."""
+
+    @property
+    def key(self) -> str:
+        """The secret it pays with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """One authorization that left a client."""
+    """One payment: an authorization that left a client, or a request that a wallet is charged for."""
 
     id: str
     """The payment's, as the gateway derives it."""
     payer: str
     nonce: str
     valid_before: int
+    """Unix seconds after which the gateway may forget that it came to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class Want:
     number: int
     path: str
     errand: Errand
-    payer: DevAccount
+    payer: Payer
     body: bytes
     signed: list[Signed] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -68,8 +80,8 @@ class Want:
         return "POST" if self.errand.posts else "GET"
 
     def note(self, signed: Signed) -> None:
-        """Remember an authorization; sent twice it is still one."""
-        if signed not in self.signed:
+        """Remember a payment; sent twice it is still one."""
+        if all(signed.id != each.id for each in self.signed):
             self.signed.append(signed)
 
     def told(self) -> dict[str, Any]:
@@ -78,7 +90,7 @@ class Want:
             {"at": reply.at, "status": reply.status, "said": reply.said, "receipt": reply.receipt}
             for reply in self.replies
         ]
-        answer = None if self.answer is None else json.loads(self.answer)["number"]
+        answer = None if self.answer is None else numbered(self.answer)
         errand = {
             "manner": self.errand.manner,
             "settle": self.errand.moment,

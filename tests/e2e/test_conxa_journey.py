@@ -89,3 +89,28 @@ def test_what_the_operator_sees(shop: WalletShop) -> None:
     assert (newest["rail"], newest["state"]) == ("conxa", "settled") and newest["transaction"]
     line = records(shop.gateway, "request")[-1]
     assert line["payer"].startswith("tollway-") and connection not in shop.gateway.logs()
+
+
+def test_a_connection_whose_status_is_asked_for_stays_a_secret(shop: WalletShop) -> None:
+    """Its id is in the path, and the log has paths."""
+    made = shop.connection()
+    for url in (made["status_url"], made["qr_svg_url"]):
+        assert request(url).status == 200
+    assert made["id"] not in shop.gateway.logs()
+    shown = [line["path"] for line in records(shop.gateway, "request")[-2:]]
+    assert shown == [f"{CONNECTIONS}/{{id}}", f"{CONNECTIONS}/{{id}}/qr.svg"]
+
+
+def test_the_end_of_a_session_is_learnt_from_its_charge(shop: WalletShop) -> None:
+    """The upstream works in vain once: then it is known that nobody would pay."""
+    made, wallet = shop.connection(), shop.conxa.wallet(1_000)
+    shop.conxa.scan(made["qr_data"], wallet)
+    assert shop.ask(made["id"], FLAT).status == 200
+    shop.conxa.act(made["provider_username"], "expire")
+    worked = shop.upstream.count(FLAT)
+
+    told = [shop.ask(made["id"], FLAT).json()["code"] for _ in range(3)]
+
+    assert told == ["wallet_connection_required"] * 3
+    assert (shop.upstream.count(FLAT), shop.conxa.balance(wallet)) == (worked + 1, 900)
+    assert request(made["status_url"]).status == 410

@@ -12,10 +12,11 @@ from kit.answers import Answer, request
 from kit.deployment import PRICE, Deployment
 from kit.dialogue import Dialogue
 from kit.dialogue import request as wire
-from kit.ops import eventually, ledger
+from kit.ops import eventually, ledger, records
 from kit.payments import SignedPayment
 from kit.upstream_answers import held, later, ok_bytes, ok_json
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FundedAccount = Callable[..., Any]
 KEY = {"Idempotency-Key": "mine-and-nobody-elses"}
 PATH = "/v1/goods"
@@ -60,6 +61,28 @@ def test_a_fresh_signature_gets_what_a_client_left_behind(
     assert answer.headers["idempotent-replayed"] == "true" and answer.transaction
     assert single.upstream.count(PATH) == 1 and single.earned() == PRICE
     assert only_payment(single)["state"] == "settled"
+
+
+def test_who_left_before_the_work_begins_buys_nothing(
+    single: Deployment, funded_account: FundedAccount
+) -> None:
+    """As where its request waited for a worker that was just starting: it may have been served elsewhere."""
+    payment = single.sign(PATH, funded_account())
+    with Dialogue(single.url) as client:
+        client.say(wire("GET", PATH, payment.headers))
+    eventually(lambda: [line for line in records(single.gateway, "request") if line["status"] == 409])
+    assert single.upstream.count(PATH) == 0 and ledger(single.gateway) == []
+    assert request(single.url + PATH, headers=payment.headers).status == 200
+
+
+def test_who_only_ends_its_side_is_served(single: Deployment, funded_account: FundedAccount) -> None:
+    payment = single.sign(PATH, funded_account())
+    with Dialogue(single.url) as client:
+        client.say(wire("GET", PATH, payment.headers))
+        client.half_close()
+        assert client.until(b"\r\n\r\n") == client.until(b"\r\n\r\n") == CONTINUE
+        assert client.whole().status == 200
+    assert single.upstream.count(PATH) == 1
 
 
 def test_while_its_upstream_works_a_fresh_signature_waits(

@@ -96,3 +96,46 @@ def test_what_was_passed_over(settings: Settings) -> None:
     explained = quote(settings, "GET", "/s?pro=0")
     assert explained.passed == (("GET /s query.pro=1", "wants query.pro=1"),)
     assert "  not GET /s query.pro=1: wants query.pro=1" in list(explained.lines())
+
+
+WALLETS = TEXT.replace("rails:\n", "rails:\n  conxa: {api_key: pk_live_acme_x}\n").replace(
+    "  - {match: GET /free",
+    """\
+  - {match: POST /chat, price: $0.02, conxa: {meter: openai}}
+  - {match: POST /chat2, price: $0.02, accept: conxa, conxa: {meter: gemini, model: pro}}
+  - {match: POST /draw, price: $5, accept: conxa, conxa: {model: image, input_tokens: 100, output_tokens: 3}}
+  - {match: GET /free""",
+)
+
+
+@pytest.fixture(scope="module")
+def wallets(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The same shop, which also takes CONXA."""
+    file: Path = tmp_path_factory.mktemp("wallets") / "gateway.yaml"
+    file.write_text(WALLETS)
+    return load(file, {})
+
+
+def test_rows_say_what_a_wallet_is_charged(wallets: Settings) -> None:
+    """The price and the tokens, or only the tokens where only wallets pay."""
+    told = {row["route"]: (row["rails"], row["price"]) for row in route_rows(wallets)}
+    assert told["GET /a"] == ("x402", "$0.01")
+    assert told["POST /chat"] == ("x402, conxa", "$0.02 or tokens by openai usage")
+    assert told["POST /chat2"] == ("conxa", "tokens of pro by gemini usage")
+    assert told["POST /draw"] == ("conxa", "100+3 tokens of image")
+
+
+def test_a_quote_for_a_wallet(wallets: Settings) -> None:
+    """Beside the other rails' prices; a price only wallets could pay is not asked for."""
+    both = list(quote(wallets, "POST", "/chat").lines())
+    assert both[2] == "  price $0.02, one price for every request" and len(both) == 6
+    assert both[-1] == (
+        "  conxa: tokens by openai usage, charged after the answer to the wallet connected by "
+        "X-Tollway-Connection"
+    )
+    assert list(quote(wallets, "POST", "/draw").lines())[2:] == [
+        "  price $5, which nobody is asked for: it only counts towards `exposure`",
+        "  conxa: 100 input and 3 output tokens of image, charged after the answer to the wallet "
+        "connected by X-Tollway-Connection",
+    ]
+    assert quote(wallets, "GET", "/free").charge is None

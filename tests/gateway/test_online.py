@@ -15,6 +15,7 @@ from kit.anvil import Anvil
 from kit.gateway import plain_config
 from kit.ops import eventually
 from kit.redis_server import RedisServer
+from standins.conxa import ConxaServer
 
 from gateway.online import findings
 from gateway.settings import Settings, load
@@ -188,3 +189,46 @@ async def test_an_embedded_store_that_is_there_is_asked(make: Make, tmp_path: Pa
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "payments.sqlite3").write_bytes(b"no database" * 1000)
     assert "is not a payment store" in await found(make())
+
+
+@pytest.fixture(scope="module")
+def conxa() -> Iterator[ConxaServer]:
+    """Answers questions, and knows nobody."""
+    with ConxaServer() as server:
+        yield server
+
+
+def wallets(folder: Path, url: str, key: str) -> Settings:
+    """A gateway that is paid from wallets only."""
+    config = {
+        "store": {"path": str(folder / "data")},
+        "upstreams": {"llm": {"url": "http://127.0.0.1:9"}},
+        "rails": {"conxa": {"base_url": url, "api_key": key}},
+        "routes": [{"match": "POST /chat", "price": "$0.02", "conxa": {"meter": "openai"}}],
+    }
+    file = folder / "gateway.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return load(file, {})
+
+
+@pytest.mark.parametrize("nobody", ["missing", "not_found", "pending"])
+async def test_a_conxa_that_is_well(tmp_path: Path, conxa: ConxaServer, nobody: str) -> None:
+    """However it says that it knows nobody of that name."""
+    conxa.options.before_scan = nobody
+    assert await findings(wallets(tmp_path, conxa.url, conxa.api_key)) == []
+
+
+async def test_a_key_conxa_does_not_take(tmp_path: Path, conxa: ConxaServer) -> None:
+    line = await found(wallets(tmp_path, conxa.url, "pk_test_acme_canary"))
+    assert line == f"conxa: {conxa.url}: conxa does not accept rails.conxa.api_key" and "canary" not in line
+
+
+async def test_a_conxa_that_is_ill(tmp_path: Path, conxa: ConxaServer) -> None:
+    conxa.fault("health", "status_before", code=503)
+    line = await found(wallets(tmp_path, conxa.url, conxa.api_key))
+    assert line == f"conxa: {conxa.url}/health does not say `ok`"
+
+
+async def test_a_conxa_that_is_not_there(tmp_path: Path) -> None:
+    health, session = await findings(wallets(tmp_path, "http://127.0.0.1:9", "pk_test_acme_x"))
+    assert "/health" in health and session == "conxa: http://127.0.0.1:9: conxa does not answer"

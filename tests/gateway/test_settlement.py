@@ -11,6 +11,7 @@ import pytest
 from kit.stores import claimed, make_claim, step
 
 from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
+from gateway import settlement
 from gateway.leases import Leases
 from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY
@@ -34,9 +35,11 @@ class ScriptedRail:
         self.outcomes = list(outcomes)
         self.settled: list[str] = []
         self.resumed = 0
+        self.asked = asyncio.Event()
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         self.settled.append(payment.id)
+        self.asked.set()
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
     async def resume(self, queue: str, journal: Journal) -> None:
@@ -111,6 +114,31 @@ async def test_what_may_have_reached_the_chain_is_unknown_and_stays_queued(store
     payment = await running.wait(claim.id, QUEUE, 5.0)
     assert payment is not None and (payment.state, payment.transaction) == (State.UNKNOWN, "0xdef")
     await running.stop(1.0)
+
+
+async def test_what_is_still_unknown_stays_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked after again, and no step is asked for: a refused one tells of a claim that is lost."""
+    first = settler(store, ScriptedRail(Unknown("0xdef")), "first")
+    claim = await served(store)
+    await first.wait(claim.id, QUEUE, 5.0)
+    await first.stop(1.0)
+    for instance in await store.instances():
+        await store.bury(instance.name)
+    asked: list[Step] = []
+
+    async def advance(lease: Lease, asked_for: Step) -> bool:
+        asked.append(asked_for)
+        return False
+
+    monkeypatch.setattr(store, "advance", advance)
+    rail = ScriptedRail(Unknown("0xdef"))
+    second = settler(store, rail, "second")
+    async with asyncio.timeout(5.0):
+        await rail.asked.wait()
+    await second.stop(1.0)
+
+    payment = await store.find(claim.id)
+    assert payment is not None and payment.state is State.UNKNOWN and asked == []
 
 
 async def test_two_processes_one_sender(store: Store) -> None:
@@ -230,9 +258,28 @@ async def test_a_third_partys_transaction_counts_only_where_no_other_store_may_s
     payment = await running.wait(claim.id, QUEUE, 5.0)
     assert payment is not None and payment.transaction == "0xabc"
     assert payment.state is (State.SETTLED if exclusive else State.REFUND_DUE)
+    await running.stop(1.0)
     found = await store.find(claim.id)
     assert found is not None and found.state is payment.state
     assert (found.reason == THIRD_PARTY) is not exclusive
+
+
+async def test_who_looks_before_it_is_recorded_as_owed_back_is_not_served(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, take = asyncio.Event(), store.advance
+
+    async def advance(lease: Lease, asked: Step) -> bool:
+        if asked.to is State.REFUND_DUE:
+            await looked.wait()
+        return await take(lease, asked)
+
+    monkeypatch.setattr(store, "advance", advance)
+    running = settler(store, ScriptedRail(Settled("0xabc", recognised=True)), exclusive=False)
+    claim = await served(store)
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+    looked.set()
+    assert payment is not None and payment.state is State.REFUND_DUE
     await running.stop(1.0)
 
 
@@ -246,4 +293,31 @@ async def test_a_deferred_answer_that_is_never_paid_is_a_loss(store: Store) -> N
     assert payment is not None and payment.state is State.REFUSED
     again = await claimed(store, make_claim(moment=Moment.DEFERRED, exposure=10), caps=caps)
     assert again.moment is Moment.AFTER, "who owes gets no trust"
+    await running.stop(1.0)
+
+
+async def test_a_sender_that_slept_while_it_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lease is looked at again first: under one that ended nothing can be sent."""
+    monkeypatch.setattr(settlement, "RENEW", 0.05)
+    epochs: list[int] = []
+
+    class Slept(ScriptedRail):
+        async def resume(self, queue: str, journal: Journal) -> None:
+            await super().resume(queue, journal)
+            if self.resumed == 1:
+                (me,) = [each.name for each in await store.instances() if each.slot == "me"]
+                await store.give_up(queue, me)
+                await asyncio.sleep(0.1)
+
+        async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+            assert isinstance(journal, StoreJournal)
+            epochs.append(journal._epoch)
+            return await super().settle(payment, journal)
+
+    claim = await served(store)
+    running = settler(store, Slept(Settled("0xabc")))
+    payment = await running.wait(claim.id, QUEUE, 5.0)
+
+    assert payment is not None and payment.state is State.SETTLED
+    assert epochs == [2]
     await running.stop(1.0)

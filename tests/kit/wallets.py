@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,21 +65,42 @@ class WalletShop:
         fields.setdefault("Content-Type", "application/json")
         return request(self.url + path, "POST", headers=fields, body=body, timeout=60)
 
+    def charged(self, wallet: str) -> list[tuple[str, int, int]]:
+        """Model, input and output tokens of each debit of a wallet, in order."""
+        every = [each for each in self.conxa.charges() if each.wallet == wallet]
+        return [(each.model, each.input_tokens, each.output_tokens) for each in every]
+
+    def called(self, endpoint: str = "charge") -> int:
+        """Calls CONXA got of one kind until now."""
+        calls: int = self.conxa.calls()["endpoints"].get(endpoint, {}).get("calls", 0)
+        return calls
+
+    def assert_one_body_a_key(self) -> None:
+        """A charge's key with other numbers would be another charge."""
+        several = [bodies for bodies in self.conxa.calls()["keys"].values() if len(bodies) > 1]
+        assert several == []
+
 
 def wallet_config(
-    upstream: str, conxa: ConxaServer, routes: list[dict[str, Any]] | None = None, **sections: Any
+    upstream: str,
+    service: ConxaServer,
+    routes: list[dict[str, Any]] | None = None,
+    conxa: Mapping[str, Any] | None = None,
+    rails: Mapping[str, Any] | None = None,
+    **sections: Any,
 ) -> dict[str, Any]:
-    """Chats are metered, images cost the same each."""
+    """Chats are metered, images cost the same each. ``conxa`` adds to that rail's section, ``rails`` further
+    rails."""
     chat = {"match": f"POST {CHAT}", "price": "$0.02", "conxa": {"meter": "openai"}}
     flat = {
         "match": f"POST {FLAT}",
         "price": "$0.02",
         "conxa": {"model": "flat", "input_tokens": 100, "output_tokens": 0},
     }
-    rail = {"base_url": conxa.url, "api_key": conxa.api_key, **sections.pop("conxa", {})}
+    rail = {"base_url": service.url, "api_key": service.api_key, **(conxa or {})}
     return {
         "upstreams": {"llm": {"url": upstream}},
-        "rails": {"conxa": rail},
+        "rails": {"conxa": rail, **(rails or {})},
         "routes": [chat, flat] if routes is None else routes,
         **sections,
     }
@@ -87,7 +108,7 @@ def wallet_config(
 
 @contextmanager
 def wallet_shop(folder: Path, **sections: Any) -> Iterator[WalletShop]:
-    """Starts all three."""
+    """Starts all three; ``sections`` as for ``wallet_config``."""
     with Upstream() as upstream, ConxaServer() as conxa:
         upstream.on(CHAT, ok_json(COMPLETION))
         upstream.on(FLAT, ok_json({"image": "..."}))

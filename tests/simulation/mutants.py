@@ -163,12 +163,8 @@ MUTANTS = (
     ),
     _mutant(
         "nobody looks before forwarding whether the claim is still theirs",
-        (
-            "gateway.leases",
-            "Kept.doubtful",
-            "return self.lost or time.monotonic() >= self.until",
-            "return False",
-        ),
+        (EXCHANGE, "Exchange._announce", "if kept.doubtful:", "if False:"),
+        (REDEMPTION, "Redemption.hand_out", "if kept.doubtful:", "if False:"),
     ),
     _mutant(
         "a lapsed lease is made good again",
@@ -179,6 +175,10 @@ MUTANTS = (
             "return self.lost",
         ),
         (STORE, "MemoryStore.renew", " and self.leased(record)", ""),
+    ),
+    _mutant(
+        "nobody looks while an answer passes whether it is still theirs to give",
+        ("gateway.stream", "PaidStream._send", "if self._kept.doubtful:", "if False:"),
     ),
     _mutant(
         "what is paid for is served without a lease",

@@ -22,9 +22,6 @@ class Reply:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self.raw = b""
-        self.judged: set[int] = set()
-        """Executions whose content was seen in it."""
         self.status = 0
         self.fields: dict[str, str] = {}
         self.body = b""
@@ -33,7 +30,6 @@ class Reply:
     def feed(self, data: bytes) -> None:
         """More bytes."""
         self._bytes += data
-        self.raw += data
         if not self.status and b"\r\n\r\n" in self._bytes:
             self._head()
         if self.status and not self.complete:
@@ -74,7 +70,7 @@ class Witness(Protocol):
     """Looks at what clients get."""
 
     def sends(self, pipe: Pipe) -> None:
-        """Bytes leave for a client."""
+        """The gateway lets go of bytes for a client."""
 
     def arrives(self, pipe: Pipe) -> None:
         """A client has a whole answer."""
@@ -86,7 +82,7 @@ class Pipe(asyncio.Transport):
     def __init__(
         self, loop: VirtualLoop, domain: Domain, witness: Witness, slow: Callable[[], float]
     ) -> None:
-        """``witness`` sees every byte as it leaves; ``slow`` says how long the client's kernel takes it."""
+        """``witness`` sees every byte as it is written; ``slow`` says how long the client's kernel takes."""
         super().__init__()
         self._loop = loop
         self._domain = domain
@@ -98,6 +94,8 @@ class Pipe(asyncio.Transport):
         self._closing = False
         self._lost = False
         self.reply = Reply()
+        self.written = b""
+        """All that the gateway wrote, whether or not the client's kernel has it yet."""
         self.about: Any = None
         """Whose connection it is."""
         self._news: asyncio.Future[None] = loop.create_future()
@@ -155,7 +153,10 @@ class Pipe(asyncio.Transport):
         """The same for several parts."""
         if self._lost or self._closing:
             return
-        self._buffer += [bytes(part) for part in parts if part]
+        data = b"".join(parts)
+        self.written += data
+        self._witness.sends(self)
+        self._buffer.append(data)
         wait = self._slow()
         if wait and not self._paused:
             self._paused = True
@@ -177,7 +178,6 @@ class Pipe(asyncio.Transport):
         self._buffer.clear()
         if data:
             self.reply.feed(data)
-            self._witness.sends(self)
             if self.reply.complete:
                 self._witness.arrives(self)
             self._tell()

@@ -13,6 +13,7 @@ from facilitator.rpc import RpcUnavailable
 from gateway.accept import Acceptor
 from gateway.budget import Budget
 from gateway.deliveries import Deliveries
+from gateway.drain import break_off
 from gateway.errors import StoreUnavailable
 from gateway.exchange import Exchange, Times
 from gateway.handout import Handout
@@ -182,6 +183,7 @@ class Process:
         until = world.loop.time() + DRAIN
         while self._listener.connections and world.loop.time() < until:  # noqa: ASYNC110 - as gateway.drain
             await asyncio.sleep(0.1)
+        await break_off(self._listener)
         await self._settler.stop(max(0.0, until - world.loop.time()))
         await self._farewell()
         self.kill()

@@ -17,7 +17,7 @@ from simulation.faults import Faults, Plan
 from simulation.loop import VirtualLoop
 from simulation.memory import MemoryStore
 from simulation.net import Pipe
-from simulation.upstream import Upstream
+from simulation.upstream import Execution, Upstream
 from simulation.wallets import CHAIN_ID, TOKEN, authorization, credential, valid_until, wallet
 
 AMOUNT = 10_000
@@ -202,11 +202,11 @@ class World:
 
     def sends(self, pipe: Pipe) -> None:
         """Bytes leave for a client: no paid answer before its money, and only to its payer (M3, G3)."""
-        for number in map(int, _ANSWER.findall(pipe.reply.raw)):
+        for number in map(int, _ANSWER.findall(pipe.written)):
             execution = self.upstream.executions[number]
-            if execution.status == 200 and number not in pipe.reply.judged:
-                pipe.reply.judged.add(number)
+            if execution.status == 200:
                 self._leaves(pipe, execution.payment, number)
+                self._leased(execution)
 
     def arrives(self, pipe: Pipe) -> None:
         """A client has a whole answer."""
@@ -235,6 +235,15 @@ class World:
             self.violate("M3", f"answer {number} leaves and {payment[:10]} moved no money ({record.state})")
         elif record.state not in PAID:
             self.violate("M3", f"answer {number} leaves while {payment[:10]} is recorded as {record.state}")
+
+    def _leased(self, execution: Execution) -> None:
+        """Until its end is recorded, an answer leaves under the lease it was asked for with (S2)."""
+        record = self.store.records.get(execution.payment)
+        if record is None or record.fence != execution.fence or self.store.leased(record):
+            return
+        if record.state in (State.RESERVED, State.SERVING):
+            told = f"answer {execution.number} leaves for {execution.payment[:10]} ({record.state})"
+            self.violate("S2", f"{told}, whose lease has ended")
 
     def claimed(self, payment: str) -> None:
         """A claim was made: exposure stays under the caps (M8)."""

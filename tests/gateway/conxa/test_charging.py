@@ -48,7 +48,7 @@ class Scripted:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     async def session(self, username: str) -> Session:
-        assert self.is_now is not None and username == PAYER.username
+        assert self.is_now is not None and username in (PAYER.username, "tollway")
         if isinstance(self.is_now, ConxaUnavailable):
             raise self.is_now
         return self.is_now
@@ -114,7 +114,8 @@ async def test_approved(wallets: Wallets) -> None:
     assert conxa.sent == [("ps_1", "tollway-1:pay_1:1700:0", "gpt-4o", 12, 30)]
     assert isinstance(outcome, Settled) and outcome.transaction == "tollway-1:pay_1:1700:0"
     assert outcome.note is not None and b"ps_1" not in outcome.note, "no need for the session any more"
-    assert told(outcome.note) == [(b"X-Conxa-Tokens", b"in=12;out=30"), (b"X-Conxa-Balance", b"958")]
+    fields = dict(told(outcome.note))
+    assert (fields[b"X-Conxa-Tokens"], fields[b"X-Conxa-Balance"]) == (b"in=12;out=30", b"958")
     assert (await wallets.recall(PAYER.who)).balance == 958
 
 
@@ -225,11 +226,15 @@ async def test_somebody_else_may_have_tried_before(wallets: Wallets) -> None:
 
 @pytest.mark.parametrize("error", [KeyRefused(), ConxaUnavailable("down")])
 async def test_our_own_key_is_refused(wallets: Wallets, error: ConxaUnavailable) -> None:
-    """Nothing was sent that could have charged: it may be tried again."""
+    """Neither yes nor no: its client may ask again, and its wallet waits."""
     conxa = Scripted(Unauthorized(), is_now=error)
-    assert await charger(conxa, wallets).settle(payment(), PAYER) == Unknown("", "settlement_pending")
+    outcome = await charger(conxa, wallets).settle(payment(), PAYER)
+    assert outcome == Unknown("tollway-1:pay_1:1700:0", "charge_unauthorized") and len(conxa.sent) == 1
+    assert (await wallets.recall(PAYER.who)).indebted
 
 
 async def test_a_session_of_the_clients_own_is_over(wallets: Wallets) -> None:
-    outcome = await charger(Scripted(Unauthorized()), wallets).settle(payment(), Payer("hash", ""))
+    """It cannot be looked up; that our key is good can."""
+    conxa = Scripted(Unauthorized(), is_now=Session(Status.PENDING))
+    outcome = await charger(conxa, wallets).settle(payment(), Payer("hash", ""))
     assert isinstance(outcome, Refused) and outcome.reason == "session_expired"

@@ -18,7 +18,12 @@ from policies.money import Atomic, Dollars, Tokens
 from policies.price import Conditional
 
 REPO = Path(__file__).parents[3]
-ENVIRON = {"SETTLEMENT_KEY": "0x" + "ab" * 32, "ADMIN_TOKEN": "token", "API_KEY": "key"}
+ENVIRON = {
+    "SETTLEMENT_KEY": "0x" + "ab" * 32,
+    "ADMIN_TOKEN": "token",
+    "API_KEY": "key",
+    "CONXA_API_KEY": "pk_test_acme_x",
+}
 
 INTERFACE = """\
 server:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from crash.evidence import Transfer
 from kit.anvil import Anvil
 
 from gateway.payment import payment_id
@@ -12,17 +12,6 @@ from gateway.payment import payment_id
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 AUTHORIZATION_USED = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
 """Topics: Transfer(address,address,uint256) and AuthorizationUsed(address,bytes32)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """Money that moved by one authorization."""
-
-    id: str
-    """The payment's, as the gateway derives it; the hash where no authorization was used."""
-    payer: str
-    amount: int
-    transaction: str
 
 
 def transfers_to(anvil: Anvil, payee: str) -> list[Transfer]:
