@@ -146,7 +146,9 @@ class Settling:
         """POST /settle; the chain is watched until there is an answer."""
         within = max(self._left(), _LOOKS[0])
         read = partial(read_settlement, self._due)
-        asking = asyncio.create_task(remote.ask("/settle", self._body, within, read, again=False))
+        asking: asyncio.Task[Said] = asyncio.create_task(
+            remote.ask("/settle", self._body, within, read, again=False)
+        )
         try:
             while not (await asyncio.wait({asking}, timeout=_WATCH))[0]:
                 heard = await self._hear()
