@@ -6,6 +6,7 @@ cookies, no proxies, and an answer is one JSON object or none at all.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -25,6 +26,9 @@ T = TypeVar("T")
 MAX_ANSWER = 64 * 1024
 MAX_SUPPORTED = 1024 * 1024
 """Bytes."""
+
+_NO_LIMIT = ClientTimeout()
+"""Ours is around both tries."""
 
 
 class NoAnswer(Exception):
@@ -158,17 +162,18 @@ class Remote:
         self, method: str, what: str, body: bytes | None, within: float, most: int, *, again: bool
     ) -> Reply:
         try:
-            return await self._exchange_once(method, what, body, within, most)
-        except ServerDisconnectedError as error:
-            if not again:
-                raise self._no_answer(error) from error
+            async with asyncio.timeout(within):
+                try:
+                    return await self._exchange_once(method, what, body, most)
+                except ServerDisconnectedError:
+                    if not again:
+                        raise
+                return await self._exchange_once(method, what, body, most)
         except (ClientError, TimeoutError, OSError, MalformedPayment) as error:
-            raise self._no_answer(error) from error
-        return await self._exchange(method, what, body, within, most, again=False)
+            heard = not isinstance(error, ClientConnectorError)
+            raise NoAnswer(f"{self.endpoint.name}: {type(error).__name__}", heard=heard) from error
 
-    async def _exchange_once(
-        self, method: str, what: str, body: bytes | None, within: float, most: int
-    ) -> Reply:
+    async def _exchange_once(self, method: str, what: str, body: bytes | None, most: int) -> Reply:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self.endpoint.headers}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -178,7 +183,7 @@ class Remote:
             data=body,
             headers=headers,
             allow_redirects=False,
-            timeout=ClientTimeout(total=within),
+            timeout=_NO_LIMIT,
         ) as response:
             if 300 <= response.status < 400:
                 raise NoAnswer(f"{self.endpoint.name}: a redirect")
@@ -191,10 +196,6 @@ class Remote:
             if len(read) > most:
                 raise NoAnswer(f"{self.endpoint.name}: an answer above {most} bytes")
         return bytes(read)
-
-    def _no_answer(self, error: Exception) -> NoAnswer:
-        heard = not isinstance(error, ClientConnectorError)
-        return NoAnswer(f"{self.endpoint.name}: {type(error).__name__}", heard=heard)
 
 
 def _loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Settlement by somebody else on a real chain: honest, slow, down and lying. The payee's balance is the audit."""
+"""Settlement by somebody else on a real chain: honest, slow, down, lying. The balance tells."""
 
 from __future__ import annotations
 
@@ -248,9 +248,8 @@ async def test_a_small_success_is_believed(
     anvil: Anvil, there: FacilitatorServer, remotely: Any, terms: PaymentRequirements, due: Any, journal: Any
 ) -> None:
     """Up to ``verify_on_chain_over`` its word is enough, which bounds what a liar can cost."""
-    there.on(
-        "/settle", say(succeeded(STRAY.upper().replace("0X", "0x"), payer=due.payload.authorization.sender))
-    )
+    loud = "0x" + STRAY[2:].upper()
+    there.on("/settle", say(succeeded(loud, payer=due.payload.authorization.sender)))
     trusting = remotely(there.url, rpc=[anvil.url], verify_on_chain_over=terms.amount)
     assert await trusting.settle(due, journal) == Settled(STRAY)
 
@@ -392,7 +391,7 @@ async def test_the_balance_beside_claims_in_flight(
         await remotely(there.url).verify(payer.pay(terms), terms, purse)
 
 
-async def test_fifty_at_once_under_every_fault(
+async def test_a_crowd_under_every_fault(
     anvil: Anvil, there: FacilitatorServer, remotely: Any, rig: Any, new_payer: Any, terms: Any, journal: Any
 ) -> None:
     """Every third answer is the truth, the others are lost or wrong: each payment is settled, once."""

@@ -286,6 +286,10 @@ class FacilitatorServer:
         if self._local is not None:
             await self._local.close()
             await self._session.close()
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     def _run(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
