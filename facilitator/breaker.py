@@ -65,5 +65,5 @@ class Breaker:
         self._until = float("-inf")
 
     def unseen(self) -> None:
-        """It does not answer to anything: no call need try for another while."""
+        """It cannot even be reached: no call need try for another while."""
         self._until = self._now() + self._rest

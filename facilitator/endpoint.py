@@ -142,7 +142,6 @@ class Remote:
     def doubt(self) -> None:
         """It claimed what does not bear looking at."""
         self.doubted += 1
-        self.breaker.failed()
 
     async def refresh(self, within: float) -> bool:
         """GET /supported; the last good answer is kept where this one is none. Whether it answered."""
@@ -151,8 +150,11 @@ class Remote:
             if not reply.fine:
                 raise NoAnswer(f"{self.endpoint.name}: HTTP {reply.status}")
             self.kinds = read_kinds(reply.document)
-        except (NoAnswer, MalformedPayment):
-            self.breaker.unseen()
+        except NoAnswer as error:
+            if not error.heard:
+                self.breaker.unseen()
+            return False
+        except MalformedPayment:
             return False
         self._supported_at = self._now()
         self.breaker.seen()

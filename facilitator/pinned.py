@@ -44,8 +44,8 @@ Said = Paid | Declined | Unclear
 
 
 class Settling:
-    """The steps of one call of ``settle``. ``client`` is None for what is not EVM: then there is no other
-    evidence than the facilitator's word."""
+    """The steps of one call of ``settle``. ``client`` is None for what we cannot read: then there is no
+    other evidence than the facilitator's word."""
 
     def __init__(
         self, pool: Pool, client: ChainClient | None, due: Due, journal: Journal, body: bytes, *, prove: bool
@@ -117,8 +117,12 @@ class Settling:
                     return said
                 pin = self._pins.pin or pin
             outcome = await self._watch(min(next(pauses, _PAUSES[-1]), self._left()))
-            if not isinstance(outcome, Unknown) or self._left() <= 0:
-                return outcome
+            if isinstance(outcome, Unknown) and self._left() > 0:
+                continue
+            remote = self._pool.at(pin.url)
+            if isinstance(said, Paid) and isinstance(outcome, Unknown) and remote is not None:
+                remote.doubt()
+            return outcome
 
     async def _send(self, pin: Pin) -> Settlement | Said:
         """Give it to its facilitator; what it says, or what the chain shows meanwhile."""

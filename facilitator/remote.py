@@ -2,7 +2,8 @@
 
 One of them may be slow, down or lying. What it says of a settlement is believed where it
 can be no loss beyond ``verify_on_chain_over``; everything else is ended by evidence from
-our own RPC endpoints. On networks that are not EVM there is only its word.
+our own RPC endpoints. Of payments that we cannot read (other networks, other schemes)
+there is only its word.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class RemoteFacilitator:
 
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`; what the journal raises passes through."""
-        client = self.clients.get(due.requirements.network)
+        readable = isinstance(due.payload, PaymentPayload)
+        client = self.clients[due.requirements.network] if readable else None
         prove = self._over is not None and self._worth(due.requirements) > self._over
         body = self._body(due.payload, due.requirements)
         return await Settling(self.pool, client, due, journal, body, prove=prove).run()

@@ -76,6 +76,18 @@ async def test_byte_for_byte_and_once(
     assert await facilitator.find_paid(solana, PAYLOAD) is None
 
 
+async def test_a_scheme_we_do_not_know_on_a_network_we_do(
+    there: FacilitatorServer, remotely: Any, terms: PaymentRequirements, due: Due, journal: Any
+) -> None:
+    """The chain is there; what to look for is not."""
+    answer = {"success": True, "transaction": "0xabc", "network": terms.network}
+    there.on("/settle", say(answer))
+    upto = replace(terms, scheme="upto")
+    payload = OpaquePayload(2, "upto", terms.network, RAW)
+    odd = replace(due, payload=payload, requirements=upto, sender="remote:eip155:84532")
+    assert await remotely(there.url).settle(odd, journal) == Settled("0xabc")
+
+
 async def test_what_is_more_than_one_object_is_not_passed_on(
     there: FacilitatorServer, remotely: Any, solana: PaymentRequirements
 ) -> None:

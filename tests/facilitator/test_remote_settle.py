@@ -184,6 +184,7 @@ async def test_somebody_elses_transaction_is_not_ours(
     paid = await facilitator.settle(other, journal)
     there.on("/settle", say(succeeded(paid.transaction, payer=payer.address)))
     assert await facilitator.settle(due, journal) == Unknown(paid.transaction)
+    assert [each.doubted for each in facilitator.health()] == [1]
     assert rig.transfers(anvil, due.requirements) == 1
 
 
@@ -239,9 +240,31 @@ async def test_pending_then_success(
     facilitator = remotely(there.url, rpc=[anvil.url])
     late = replace(due, claimed_at=due.claimed_at + 3600_000)
     done = await facilitator.settle(late, journal)
-    assert isinstance(done, Settled)
+    assert done == Settled(done.transaction)
     assert there.count("/settle") == 2
     assert rig.transfers(anvil, due.requirements) == 1
+
+
+async def test_what_was_unused_when_it_was_given_away_is_for_us(
+    anvil: Anvil, there: FacilitatorServer, remotely: Any, rig: Any, due: Any, journal: Any
+) -> None:
+    """The answer is lost and our clock is wrong: the blocks tell that it was used after the claim. Who used
+    it they do not tell, so it is ``recognised``."""
+    there.on("/settle", done_then(reset))
+    late = replace(due, claimed_at=due.claimed_at + 20_000)
+    done = await remotely(there.url, rpc=[anvil.url]).settle(late, journal)
+    assert done == Settled(done.transaction, recognised=True)
+    assert rig.transfers(anvil, due.requirements) == 1
+
+
+async def test_used_before_it_came_to_us_is_refused(
+    anvil: Anvil, there: FacilitatorServer, remotely: Any, due: Any, journal: Any, token_calls: Any
+) -> None:
+    token_calls.transfer(due.payload)
+    late = replace(due, claimed_at=due.claimed_at + 20_000)
+    refused = await remotely(there.url, rpc=[anvil.url]).settle(late, journal)
+    assert refused.reason == "invalid_exact_evm_nonce_already_used"
+    assert there.count("/settle") == 0
 
 
 async def test_a_small_success_is_believed(
