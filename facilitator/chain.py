@@ -125,15 +125,15 @@ class ChainClient:
         return max(int(self._clock()), block.time)
 
     async def covers(
-        self, requirements: PaymentRequirements, payer: str, in_flight: Sequence[InFlight], block: Block
+        self, requirements: PaymentRequirements, payer: str, in_flight: Sequence[InFlight], tag: str
     ) -> bool:
-        """Whether the balance covers the price beside the payer's other claims, all read at one block.
+        """Whether the balance covers the price beside the payer's other claims, all read at block ``tag``.
 
         A claim whose nonce is used there has left the balance already and is not subtracted.
         """
         states = [token_abi.authorization_state(payer, claim.nonce) for claim in in_flight]
         calldata = [token_abi.balance_of(payer), *states]
-        answers = await self.rpc.batch([read(requirements.asset, data, block.tag) for data in calldata])
+        answers = await self.rpc.batch([read(requirements.asset, data, tag) for data in calldata])
         balance, *used = (word(each) for each in answers)
         spoken_for = sum(claim.amount for claim, gone in zip(in_flight, used, strict=True) if not gone)
         return balance - spoken_for >= requirements.amount

@@ -42,20 +42,31 @@ class Mined:
     """Unix seconds of its block."""
 
     @property
+    def block(self) -> int:
+        """Its block's number."""
+        return quantity(self.receipt.get("blockNumber"))
+
+    @property
     def sender(self) -> str:
         """Lower-case."""
         return str(self.receipt.get("from", "")).lower()
 
 
 async def judge_used(
-    client: ChainClient, due: Due, recorded: Collection[str], our_keys: Collection[str]
+    client: ChainClient,
+    due: Due,
+    recorded: Collection[str],
+    our_keys: Collection[str],
+    *,
+    unused_at: int | None = None,
 ) -> Settlement:
     """What a used nonce means for this payment; RpcUnavailable when the chain cannot be asked.
 
     Settled when the transaction that used it moved the money to us and is ``recorded`` for this
     payment, or (``recognised``) was mined after the claim and not sent by one of ``our_keys``
-    (lower-case; such a transaction belongs to another store). Refused when it did not. Unknown
-    without evidence.
+    (lower-case; such a transaction belongs to another store). After the claim is: after the block
+    ``unused_at`` where that is known, else by the clocks. Refused when it did not. Unknown without
+    evidence.
     """
     authorization, asset = due.exact.authorization, due.requirements.asset
     use = await find_use(client, asset, authorization)
@@ -70,13 +81,14 @@ async def judge_used(
         return Refused(NOT_OURS, "used, but not for this transfer")
     if use.transaction in recorded:
         return Settled(use.transaction)
-    if _for_this_claim(mined, due, our_keys):
+    if _for_this_claim(mined, due, our_keys, unused_at):
         return Settled(use.transaction, recognised=True)
     return Refused(NOT_OURS, "used before it was presented here")
 
 
-def _for_this_claim(mined: Mined, due: Due, our_keys: Collection[str]) -> bool:
-    return mined.sender not in our_keys and due.claimed_at // 1000 <= mined.time
+def _for_this_claim(mined: Mined, due: Due, our_keys: Collection[str], unused_at: int | None) -> bool:
+    later = unused_at is not None and mined.block > unused_at
+    return mined.sender not in our_keys and (later or due.claimed_at // 1000 <= mined.time)
 
 
 async def find_paid(client: ChainClient, asset: str, authorization: Authorization) -> str | None:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientSession
 from coincurve import PrivateKey
 
-from facilitator import token_abi
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
-from facilitator.chain import Chain, ChainClient, Snapshot
-from facilitator.evidence import find_paid
-from facilitator.exact_evm import address_of, check_time, verify_signature
+from facilitator.chain import Chain, ChainClient
+from facilitator.exact_evm import address_of
 from facilitator.fuel import Look
 from facilitator.rpc import Rpc
 from facilitator.settling import Desk
-from facilitator.wire import Authorization, Payload, PaymentPayload, PaymentRequirements
+from facilitator.verifying import Verifier
+from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
 if TYPE_CHECKING:
     from facilitator.signer import Signer
@@ -40,11 +39,12 @@ class LocalFacilitator:
         The session is the caller's to close (``rpc.open_session`` makes a fit one). ValueError for a bad key.
         """
         addresses = [_address(key) for key in keys]
-        self._clock = clock
         self._desks: dict[str, Desk] = {}
         for chain in chains:
             client = ChainClient(chain, Rpc(session, chain.rpc, chain.chain_id), clock)
             self._desks[chain.caip2] = Desk(client, addresses, _Loader(client, keys).load)
+        clients = {network: desk.client for network, desk in self._desks.items()}
+        self._verifier = Verifier(clients, clock, caller=addresses[0])
 
     def client(self, network: str) -> ChainClient:
         """The chain behind a CAIP-2 id, for ``check --online`` and the metrics."""
@@ -84,25 +84,7 @@ class LocalFacilitator:
     ) -> Accepted | Refused:
         """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
         assert isinstance(payload, PaymentPayload), "what is not EVM has a remote facilitator"
-        desk = self._desks[requirements.network]
-        budget = max(work_budget, int(desk.client.chain.settle_within))
-        refused = self._offline(payload, requirements, budget)
-        if refused is not None:
-            return refused
-        seen = await desk.client.snapshot(payload, requirements, desk.addresses[0], estimate=False)
-        refused = _refusal(payload.authorization, seen, desk.client.now(seen.block), budget)
-        if refused is not None:
-            return refused
-        return await _judge_balance(desk.client, payload, requirements, purse, seen)
-
-    def _offline(
-        self, payload: PaymentPayload, requirements: PaymentRequirements, budget: int
-    ) -> Refused | None:
-        """What needs no chain: garbage must not cause a call."""
-        signed = verify_signature(payload, requirements)
-        if isinstance(signed, Refused):
-            return signed
-        return check_time(payload.authorization, int(self._clock()), budget)
+        return await self._verifier.verify(payload, requirements, purse, work_budget)
 
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`; what the journal raises passes through."""
@@ -118,17 +100,8 @@ class LocalFacilitator:
         await desk.lane(sender).resume(await desk.signer(), journal)
 
     async def find_paid(self, requirements: PaymentRequirements, payload: Payload) -> str | None:
-        """The transaction that used an authorization to pay us, whoever sent it.
-
-        None where the authorization is unused, was used otherwise, is not for these terms, or the log
-        lies further back than is searched. VerificationUnavailable when the chain cannot be asked.
-        """
-        if not isinstance(payload, PaymentPayload):
-            return None
-        if isinstance(verify_signature(payload, requirements), Refused):
-            return None
-        client = self._desks[requirements.network].client
-        return await find_paid(client, requirements.asset, payload.authorization)
+        """See :meth:`facilitator.verifying.Verifier.find_paid`."""
+        return await self._verifier.find_paid(requirements, payload)
 
     async def close(self) -> None:
         """Stop asking for receipts."""
@@ -153,29 +126,6 @@ class _Loader:
         module = await asyncio.to_thread(importlib.import_module, "facilitator.signer")
         signer: Signer = module.Signer(self._client.chain, self._client.rpc, self._keys)
         return signer
-
-
-def _refusal(authorization: Authorization, seen: Snapshot, now: int, budget: int) -> Refused | None:
-    if seen.nonce_used:
-        return Refused(token_abi.NONCE_USED, "the authorization is used or cancelled")
-    return check_time(authorization, now, budget) or seen.refused
-
-
-async def _judge_balance(
-    client: ChainClient,
-    payload: PaymentPayload,
-    requirements: PaymentRequirements,
-    purse: Purse,
-    seen: Snapshot,
-) -> Accepted | Refused:
-    """The balance less the claims in flight; asked precisely only when the first look is too little."""
-    if seen.balance - purse.spoken_for >= requirements.amount:
-        return Accepted()
-    if purse.spoken_for and seen.balance >= requirements.amount:
-        claims = await purse.claims()
-        if await client.covers(requirements, payload.authorization.sender, claims, seen.block):
-            return Accepted()
-    return Refused(token_abi.INSUFFICIENT_FUNDS, "the balance does not cover this and the claims in flight")
 
 
 def _address(key: str) -> str:

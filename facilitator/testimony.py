@@ -33,12 +33,16 @@ class Case:
     sent: Sequence[Outgoing]
     """Everything recorded for it."""
     our_keys: Sequence[str]
-    """Lower-case addresses, at least one."""
+    """Lower-case addresses; at least one where anything is recorded."""
+    told: Sequence[str] = ()
+    """Transactions that somebody else says are for it."""
+    unused_at: int | None = None
+    """A block in which the authorization was unused, after the claim."""
 
     @property
     def hashes(self) -> list[str]:
-        """Of what is recorded."""
-        return [outgoing.hash for outgoing in self.sent]
+        """Of what is recorded or told."""
+        return [*(outgoing.hash for outgoing in self.sent), *self.told]
 
     def proven_by(self, receipt: Receipt) -> bool:
         """Whether a receipt shows that the money moved."""
@@ -90,6 +94,22 @@ async def replaced(clients: Sequence[ChainClient], group: Sequence[Outgoing]) ->
     return len(said) >= min(2, len(clients)) and all(said)
 
 
+async def unused(clients: Sequence[ChainClient], due: Due) -> bool:
+    """Whether no transaction, mined or waiting, uses the authorization: when all endpoints that answer say
+    so, and at least two where two are configured."""
+    asked = [client for client in clients if not client.rpc.resting] or clients
+    answers = await asyncio.gather(*(_or_none(_unused(client, due)) for client in asked))
+    said = [answer for answer in answers if answer is not None]
+    return len(said) >= min(2, len(clients)) and all(said)
+
+
+async def _unused(client: ChainClient, due: Due) -> bool:
+    authorization = due.exact.authorization
+    state = token_abi.authorization_state(authorization.sender, authorization.nonce)
+    calls = [read(due.requirements.asset, state, tag) for tag in ("latest", "pending")]
+    return not any(word(answer) for answer in await client.rpc.batch(calls))
+
+
 async def _or_none(question: Awaitable[T]) -> T | None:
     """The answer, or None when that endpoint gives none."""
     try:
@@ -130,7 +150,7 @@ async def testify(client: ChainClient, case: Case) -> Testimony:
     )
     head = block_of(header, "latest")
     counts = dict(zip(senders, map(quantity, answers[: len(senders)]), strict=True))
-    over = all(outgoing.nonce < counts[outgoing.sender] for outgoing in case.sent)
+    over = bool(case.sent) and all(outgoing.nonce < counts[outgoing.sender] for outgoing in case.sent)
     receipts = _receipts(case.hashes, answers[len(senders) :])
     verdict = await _verdict(client, case, head, word(used) != 0, over, receipts)
     return Testimony(verdict, client.fresh(head))
@@ -145,7 +165,7 @@ async def _verdict(
         if case.proven_by(receipt):
             return Settled(receipt["transactionHash"].lower())
     if used:
-        return await judge_used(client, case.due, case.hashes, case.our_keys)
+        return await judge_used(client, case.due, case.hashes, case.our_keys, unused_at=case.unused_at)
     if settled_down and over:
         return await _failed(client, case, settled_down[0])
     if await _expired(client, case.due, head):

@@ -102,6 +102,7 @@ EXERCISED = {
     "facilitator.crashpoints": "tests/crash, and every crash in tests/e2e",
     "facilitator.identifier": "tests/e2e/test_lost_answers.py",
     "facilitator.local": "made in the conftest of tests/facilitator for every test there",
+    "facilitator.pinned": "tests/facilitator/test_remote_settle.py and test_remote_opaque.py",
     "facilitator.receipts": "tests/facilitator/test_settle.py and test_settle_faults.py",
     "facilitator.settling": "tests/facilitator/test_settle.py and test_settle_faults.py",
     "facilitator.signer": "tests/facilitator/test_settle.py and test_settle_faults.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -20,14 +20,18 @@ from kit.faultproxy import FaultProxy
 from facilitator.base import Due, Outgoing
 from facilitator.chain import Chain
 from facilitator.challenge import requirement_v2
+from facilitator.endpoint import Endpoint
 from facilitator.exact_evm import address_of, digest
 from facilitator.local import LocalFacilitator
+from facilitator.remote import RemoteFacilitator
 from facilitator.rpc import open_session
 from facilitator.token_abi import transfer_with_authorization
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
 
 OPERATOR = Anvil.accounts[0]
 SENDER = f"eip155:84532:{OPERATOR.address.lower()}"
+NOWHERE = "http://127.0.0.1:1"
+RESOURCE = "https://shop.example/"
 PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 
 
@@ -183,6 +187,33 @@ async def rig() -> AsyncIterator[Rig]:
     for each in made.made:
         await each.close()
     await session.close()
+
+
+@pytest.fixture
+async def remotely() -> AsyncIterator[Callable[..., Any]]:
+    """Makes facilitators that are elsewhere: ``remotely(url, ..., rpc=[...])``, in order of preference."""
+    session, made = open_session(), []
+
+    def make(*urls: str, rpc: Sequence[str] = (NOWHERE,), kind: Any = RemoteFacilitator, **more: Any) -> Any:
+        ours = {"confirmations": 1, "finality": 64, "settle_within": 10.0}
+        ours |= {key: more.pop(key) for key in list(more) if key in ours}
+        chain = Chain(84532, "eip155:84532", tuple(rpc), **ours, max_fee_gwei=50)
+        wiring = {"worth": lambda terms: terms.amount, "verify_on_chain_over": 0, "resource": RESOURCE}
+        made.append(kind([Endpoint(url) for url in urls], session, [chain], **(wiring | more)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()
+    await session.close()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who settles for us is watched, and asked again, soon."""
+    monkeypatch.setattr("facilitator.pinned._WATCH", 0.1)
+    monkeypatch.setattr("facilitator.pinned._PAUSES", (0.05, 0.1))
+    monkeypatch.setattr("facilitator.pinned._LOOKS", (0.02, 0.05))
 
 
 @pytest.fixture

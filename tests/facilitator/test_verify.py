@@ -163,7 +163,7 @@ async def test_an_idle_chain_is_asked_for_its_pending_block(
         await facilitator.verify(payer.pay(terms, valid_before=2**256 - 1), terms, purse())
     anvil.rpc("evm_increaseTime", 3600)
     recent = payer.pay(terms, valid_after=int(time.time()) + 3000, valid_before=int(time.time()) + 7200)
-    facilitator._clock = lambda: time.time() + 3600
+    facilitator._verifier._clock = lambda: time.time() + 3600
     assert time.time() - anvil.now() < 30
     assert await facilitator.verify(recent, terms, purse()) == Accepted()
 

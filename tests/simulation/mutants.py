@@ -207,7 +207,7 @@ MUTANTS = (
     _mutant(
         "a signature is believed as it stands",
         ("gateway.rails.x402", "X402Rail.read", "!= payload.authorization.sender", "is None"),
-        ("facilitator.local", "LocalFacilitator._offline", "isinstance(signed, Refused)", "False"),
+        ("facilitator.verifying", "Verifier.offline", "isinstance(signed, Refused)", "False"),
         ("facilitator.chain", "_simulation", "not isinstance(answer, RpcError)", "True"),
     ),
     # What became of answers
