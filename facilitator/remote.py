@@ -98,8 +98,9 @@ class RemoteFacilitator:
         return Look(True, "", {})
 
     def ready(self, network: str) -> bool:
-        """Whether a facilitator of the network is not known to be down."""
-        return network in self._networks and self.pool.ready(network)
+        """Whether a facilitator of the network is not known to be down, and one lists what is not EVM."""
+        listed = network in self.clients or self.supports(network, "exact")
+        return network in self._networks and listed and self.pool.ready(network)
 
     def supports(self, network: str, scheme: str) -> bool:
         """Whether a facilitator lists such payments, by its last good /supported."""

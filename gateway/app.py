@@ -13,8 +13,6 @@ from typing import Any
 
 from aiohttp import web
 
-from facilitator.chain import Chain
-from facilitator.local import LocalFacilitator
 from facilitator.rpc import open_session
 from gateway import __version__
 from gateway.accept import Acceptor
@@ -27,6 +25,7 @@ from gateway.deliveries import Deliveries
 from gateway.drain import drain
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.exchange import Exchange, Times
+from gateway.facilitators import RemoteWatch, groups, together
 from gateway.forward import Forwarder
 from gateway.handout import Handout
 from gateway.intake import Bounds, Intake
@@ -139,6 +138,7 @@ class Worker:
             self._deliveries.run(),
             self._presence.run(self._deliveries.flush),
             self._chains.run(),
+            self._remotes.run(),
             *([] if self._conxa is None else [self._conxa.watch.run()]),
         )
 
@@ -198,6 +198,7 @@ class Worker:
 
     def _rails(self, stack: AsyncExitStack) -> list[Rail]:
         self._chains = ChainWatch(self._metrics)
+        self._remotes = RemoteWatch([], self._metrics)
         x402, self._conxa = self._x402(stack), self._wallets()
         return x402 if self._conxa is None else [*x402, self._conxa.rail]
 
@@ -205,28 +206,18 @@ class Worker:
         x402 = self._settings.rails.x402
         if x402 is None:
             return []
-        chains = [
-            Chain(
-                chain_id=network.chain_id,
-                caip2=network.caip2,
-                rpc=network.rpc,
-                confirmations=network.confirmations,
-                finality=network.finality,
-                settle_within=network.settle_within,
-                max_fee_gwei=network.max_fee_gwei,
-            )
-            for network in x402.chains
-        ]
-        keys = [key.get_secret_value() for key in x402.facilitator.keys]
-        facilitator = LocalFacilitator(chains, keys, self._session)
-        stack.push_async_callback(facilitator.close)
-        self._chains.add(facilitator, [chain.caip2 for chain in chains])
+        made = groups(x402, self._session, self._settings.server.public_url)
+        for group in made:
+            stack.push_async_callback(group.facilitator.close)
+            self._chains.add(group.facilitator, group.networks)
+        self._remotes = RemoteWatch(made, self._metrics)
         rail = X402Rail(
             x402.offers,
-            facilitator,
+            together(made),
             versions=frozenset({"v1": 1, "v2": 2}[name] for name in x402.protocols),
-            settle_within={chain.caip2: chain.settle_within for chain in chains},
+            settle_within={network.caip2: network.settle_within for network in x402.chains},
             worth=x402.worth,
+            opaque=[network.caip2 for network in x402.chains if not network.evm],
         )
         return [rail]
 
@@ -248,7 +239,7 @@ class Worker:
 
     def _dependencies(self) -> Mapping[str, bool]:
         wallets = {} if self._conxa is None else {"conxa": self._conxa.watch.up}
-        return {"store": self._watch.up, **self._chains.up, **wallets}
+        return {"store": self._watch.up, **self._chains.up, **self._remotes.up, **wallets}
 
     def _background(self, stack: AsyncExitStack, *loops: Any) -> None:
         tasks = [asyncio.create_task(loop) for loop in loops]

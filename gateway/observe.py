@@ -90,6 +90,9 @@ class Metrics:
         self.replays = count("replays", "Stored answers served again")
         self.store_up = gauge("store_up", "1 while the store answers", "livemin")
         self.facilitator_up = gauge("facilitator_up", "1 while the RPC answers", "livemin", "url")
+        self.supported_age = gauge(
+            "facilitator_supported_age_seconds", "Since /supported was last read", "livemax", "url"
+        )
         self.signer_balance = gauge(
             "signer_balance_wei", "Gas money of the settlement key", "livemostrecent", "network"
         )

@@ -26,6 +26,7 @@ from facilitator.base import (
 )
 from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
 from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
+from facilitator.pins import known
 from facilitator.terms import INVALID_REQUIREMENTS, match, same_resource
 from facilitator.wire import (
     PAYMENT_HEADER,
@@ -160,7 +161,7 @@ class X402Rail:
             success=outcome.reason is None,
             network=payload.network,
             payer=_payer(payload),
-            transaction=outcome.transaction,
+            transaction=outcome.transaction if known(outcome.transaction) else "",
             error_reason=outcome.reason,
             extra=None if promised is None else {"settlement": "deferred", "paymentId": promised},
         )

@@ -154,7 +154,7 @@ class FacilitatorEntry(Section):
     key: Annotated[tuple[Secret, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
     url: Annotated[tuple[HttpUrl, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
     headers: dict[str, Secret] = {}
-    timeout: Duration = said("10s")
+    timeout: Duration = said("3s")
     verify_on_chain_over: Micros | None = None
     allow_http: Boolean = False
 

@@ -118,8 +118,8 @@ class Facilitator:
     urls: tuple[str, ...] = ()
     """Remote facilitators in the order they are asked, without final slashes."""
     headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
-    timeout: float = 10.0
-    """Seconds for one call."""
+    timeout: float = 3.0
+    """Seconds one of them is waited for with a verification; all together get twice that."""
     verify_on_chain_over: int | None = None
     """Millionths of a dollar from which a claimed settlement is looked up on the chain; None: never."""
 
