@@ -23,17 +23,19 @@ def remote_config(
     pay_to: Any,
     facilitator: dict[str, Any],
     routes: Sequence[dict[str, Any]] = (),
+    own: dict[str, Any] | None = None,
     networks: dict[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """As ``plain_config`` but with somebody else's facilitator; ``networks`` are further ones.
+    """As ``plain_config`` but with somebody else's facilitator; ``own`` changes the chain's
+    section, and ``networks`` are further ones.
 
     Times are short: what can only be waited for is soon over.
     """
-    own = {"chain_id": 84532, "v1_name": "base-sepolia", "rpc": rpc, "settle_within": "4s", "finality": 2}
+    here = {"chain_id": 84532, "v1_name": "base-sepolia", "rpc": rpc, "settle_within": "4s", "finality": 2}
     x402 = {"pay_to": pay_to, "networks": ["localdev", *(networks or {})], "facilitator": facilitator}
     return {
-        "networks": {"localdev": own, **(networks or {})},
+        "networks": {"localdev": here | (own or {}), **(networks or {})},
         "upstreams": {"api": {"url": upstream}},
         "rails": {"x402": x402},
         "routes": list(routes) or ROUTES,
