@@ -79,7 +79,9 @@ def shop(_shop: Deployment, there: FacilitatorServer) -> Iterator[Deployment]:
 
 def settled(shop: Deployment) -> int:
     """What the ledger says that came in."""
-    return sum(int(each["amount"]) for each in ledger(shop.gateway) if each["state"] == "settled")
+    return sum(
+        int(each["amount"]) for each in ledger(shop.gateway, "?limit=500") if each["state"] == "settled"
+    )
 
 
 def failed(reason: str, transaction: str = "", **more: Any) -> dict[str, Any]:
