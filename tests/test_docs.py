@@ -135,7 +135,9 @@ def test_a_configuration_file_checks(file: Path) -> None:
     assert load(file, ENVIRONMENT).table.routes
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/facilitators.md", "docs/wallets.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/configuration.md", "docs/facilitators.md", "docs/wallets.md"]
+)
 def test_configurations_in_pages_check(name: str, tmp_path: Path) -> None:
     found = blocks((ROOT / name).read_text(), "yaml")
     assert found

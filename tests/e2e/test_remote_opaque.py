@@ -131,6 +131,21 @@ def test_written_otherwise_it_is_the_same_payment(shop: Deployment, there: Facil
     assert (shop.upstream.count("/v1/b"), there.count("/settle"), len(there.book)) == (1, 1, 1)
 
 
+def test_what_anybody_can_change_makes_no_other_payment(shop: Deployment, there: FacilitatorServer) -> None:
+    """A Solana transaction is its message: an empty signature filled with junk, or a member beside it, is no
+    more money, though a facilitator may well call it settled."""
+    accepted, signed = offer(shop, "/v1/b"), transaction()
+    assert send(shop, "/v1/b", written(accepted, {"transaction": signed})).status == 200
+    wire = bytearray(base64.b64decode(signed))
+    wire[1:65] = os.urandom(64)
+    resigned = base64.b64encode(wire).decode()
+    for other in ({"transaction": resigned}, {"transaction": signed, "junk": 1}):
+        assert_problem(send(shop, "/v1/b", written(accepted, other)), 409, "payment_used")
+    for broken in (signed[:-3], signed + "\n", "", 7, "AQ==", None):
+        assert send(shop, "/v1/b", written(accepted, {"transaction": broken})).status == 400
+    assert (shop.upstream.count("/v1/b"), there.count("/settle")) == (1, 1)
+
+
 def test_it_buys_nothing_else(shop: Deployment, there: FacilitatorServer) -> None:
     raw = written(offer(shop, "/v1/c"), {"transaction": transaction()})
     assert send(shop, "/v1/c", raw, **KEY).status == 200
