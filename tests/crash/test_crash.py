@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from crash.plan import STORES, Options, plan
@@ -14,12 +15,14 @@ from crash.run import run
 POINTS = ("K1", "K3", "K6", "K7", "K8", "K9", "K10", "random")
 
 
-def played(rail: str, seed: int, count: int, options: Options, folder: Path) -> Report:
+def played(
+    rail: str, seed: int, count: int, options: Options, folder: Path, stores: Sequence[str] = STORES
+) -> Report:
     """A run that found nothing."""
     printed = io.StringIO()
     report = Report(seed, folder, printed)
 
-    asyncio.run(run(RAILS[rail], seed, count, STORES, options, folder, report))
+    asyncio.run(run(RAILS[rail], seed, count, stores, options, folder, report))
 
     assert report.finish() == 0, printed.getvalue()
     told = [each for lane in report.lanes for each in lane.told]
@@ -44,6 +47,17 @@ def test_half_a_dozen_deaths_charge_every_wallet_once(tmp_path: Path) -> None:
     report = played("conxa", 3, 6, options, tmp_path)
     assert answered(report) >= 12
     assert all("CONXA answered" in lane.rail_told for lane in report.lanes)
+
+
+def test_a_few_deaths_and_a_facilitator_that_lies(tmp_path: Path) -> None:
+    faults = ("settles and resets", "settles and says no", "claims what it did not do", "is busy")
+    points = ("K6", "K7", "K8")
+    options = Options(
+        moments=("after",), points=points, faults=faults, fault_rate=0.6, errands=3, stops=False
+    )
+    report = played("x402-remote", 6, 3, options, tmp_path, STORES[:1])
+    assert answered(report) >= 5
+    assert all("the facilitator was asked" in lane.rail_told for lane in report.lanes)
 
 
 def test_a_seed_is_a_plan() -> None:
