@@ -81,11 +81,15 @@ class LocalFacilitator:
         purse: Purse,
         *,
         work_budget: int = 0,
+        least: int | None = None,
     ) -> Accepted | Refused:
-        """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
+        """See :class:`facilitator.base.Facilitator`; ``least`` seconds must be left to live.
+
+        None: ``settle_within``. Less is for work that is done already.
+        """
         assert isinstance(payload, PaymentPayload), "what is not EVM has a remote facilitator"
         desk = self._desks[requirements.network]
-        budget = max(work_budget, int(desk.client.chain.settle_within))
+        budget = max(work_budget, int(desk.client.chain.settle_within) if least is None else least)
         refused = self._offline(payload, requirements, budget)
         if refused is not None:
             return refused

@@ -116,7 +116,7 @@ class X402Rail:
             raise VerificationUnavailable(f"{credential.network}: no settlement key has gas")
 
         async def claims() -> list[InFlight]:
-            return [_in_flight(payment) for payment in await others.load()]
+            return [in_flight(payment) for payment in await others.load()]
 
         budget = self._budget(requirements, wanted.quote.work)
         verdict = await self._facilitator.verify(
@@ -160,6 +160,10 @@ class X402Rail:
     def refusal(self, payment: Payment) -> Refusal:
         """The chain's reason."""
         return Refusal(payment.reason)
+
+    def credential(self, payload: PaymentPayload, terms: PaymentRequirements) -> Credential:
+        """What a payment is that was checked against terms somebody else named (``tollway facilitator``)."""
+        return self._credential(payload, terms, None)
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):
@@ -216,6 +220,7 @@ def _read_terms(terms: bytes) -> tuple[PaymentPayload, PaymentRequirements]:
     return payload, PaymentRequirements(**(requirements | {"amount": int(requirements["amount"])}))
 
 
-def _in_flight(payment: Payment) -> InFlight:
+def in_flight(payment: Payment) -> InFlight:
+    """A recorded payment as one of its payer's claims."""
     payload, _ = _read_terms(payment.terms)
     return InFlight(payload.authorization.nonce, payment.amount)

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from facilitator.wire import PaymentRequirements
 from gateway.settings.model import Server, Store
+from gateway.settings.scalars import Address
 from policies.money import Asset, Atomic, BadMoney, Dollars, Money, amount_in
 from policies.table import RouteTable
 
@@ -198,6 +199,20 @@ class Rails:
 
 
 @dataclass(frozen=True, slots=True)
+class FacilitatorServer:
+    """Being a facilitator for other people's servers."""
+
+    listen: Address
+    chains: tuple[Network, ...]
+    settlement_keys: tuple[SecretStr, ...]
+    """0x and 64 hex digits each: they pay the gas."""
+    keys: tuple[SecretStr, ...]
+    """Bearer tokens, any of which opens it; empty only on loopback."""
+    max_body: int
+    """Bytes of one request."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One valid configuration."""
 
@@ -210,3 +225,9 @@ class Settings:
     table: RouteTable
     warnings: tuple[str, ...]
     """Located lines."""
+    facilitator: FacilitatorServer | None = None
+
+    @property
+    def sells(self) -> bool:
+        """Whether there is anything for ``tollway serve`` to serve."""
+        return bool(self.table.routes) or self.table.unmatched is not None

@@ -1,0 +1,180 @@
+"""`tollway facilitator` settles each payment of others once: again, at once, restarted, and beside our routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.accounts import new_account
+from kit.answers import request
+from kit.anvil import Anvil
+from kit.facilitator import FacilitatorServer, requirement
+from kit.gateway import Gateway, plain_config
+from kit.payments import SignedPayment, pay_challenge, sign_payment
+from kit.redis_server import RedisServer
+from kit.upstream import Upstream
+from kit.upstream_answers import ok_bytes
+
+from gateway.devchain.accounts import DevAccount
+
+FundedAccount = Callable[..., Any]
+NONCE_USED = "invalid_exact_evm_nonce_already_used"
+
+
+@pytest.fixture
+def sender(anvil: Anvil) -> DevAccount:
+    """Who pays the gas."""
+    account = new_account()
+    anvil.rpc("anvil_setBalance", account.address, hex(10**19))
+    return account
+
+
+@pytest.fixture
+def server(anvil: Anvil, tmp_path: Path, sender: DevAccount) -> Iterator[FacilitatorServer]:
+    with FacilitatorServer(tmp_path / "facilitator", rpc=anvil.url, key=sender.key) as running:
+        yield running
+        assert "Traceback" not in running.logs()
+
+
+def bill(payer: DevAccount, payee: str, version: int = 2, **changes: Any) -> SignedPayment:
+    return sign_payment(payer.key, requirement(payee, Anvil.token, version), version, **changes)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_payment_to_anybody_is_verified_and_settled(
+    version: int, server: FacilitatorServer, anvil: Anvil, sender: DevAccount, funded_account: FundedAccount
+) -> None:
+    payee, payment = new_account().address, None
+    payer = funded_account()
+    payment = bill(payer, payee, version)
+
+    assert server.verify(payment) == {"isValid": True, "payer": payer.address.lower()}
+    settled = server.settle(payment)
+
+    transaction = settled.pop("transaction")
+    assert settled == {
+        "success": True,
+        "payer": payer.address.lower(),
+        "network": "base-sepolia" if version == 1 else "eip155:84532",
+        "amount": "10000",
+    }
+    assert anvil.balance(payee) == 10_000
+    mined = anvil.rpc("eth_getTransactionReceipt", transaction)
+    assert mined["status"] == "0x1" and mined["from"].lower() == sender.address.lower()
+
+
+def test_a_second_settle_gets_the_first_result_and_so_does_one_after_a_crash(
+    server: FacilitatorServer, anvil: Anvil, funded_account: FundedAccount
+) -> None:
+    payee = new_account().address
+    payment = bill(funded_account(), payee)
+
+    first = server.settle(payment)
+    assert first["success"] and server.settle(payment) == first
+    server.kill()
+    server.start()
+    assert server.settle(payment) == first
+
+    assert anvil.balance(payee) == 10_000
+    assert server.verify(payment)["invalidReason"] == NONCE_USED
+
+
+def test_settles_at_once_on_two_machines_wait_for_the_one_transaction(
+    anvil: Anvil, tmp_path: Path, sender: DevAccount, funded_account: FundedAccount
+) -> None:
+    payee = new_account().address
+    payment = bill(funded_account(), payee)
+    with RedisServer() as redis:
+        here, there = (
+            FacilitatorServer(tmp_path / name, rpc=anvil.url, key=sender.key, store={"url": redis.url})
+            for name in ("here", "there")
+        )
+        with here, there, ThreadPoolExecutor(8) as crowd:
+            told = list(crowd.map(lambda each: each.settle(payment), [here, there] * 4))
+
+    assert all(each == told[0] for each in told) and told[0]["success"]
+    assert anvil.balance(payee) == 10_000
+    assert int(anvil.rpc("eth_getTransactionCount", sender.address, "latest"), 16) == 1
+
+
+def test_what_was_refused_with_nothing_sent_is_settled_once_there_is_money(
+    server: FacilitatorServer, anvil: Anvil, sender: DevAccount, funded_account: FundedAccount
+) -> None:
+    payer, payee = funded_account(5), new_account().address
+    payment = bill(payer, payee)
+
+    refused = server.settle(payment)
+    assert (refused["success"], refused["errorReason"]) == (False, "insufficient_funds")
+    assert refused["transaction"] == ""
+    anvil.mint(payer.address, 10_000)
+
+    assert server.settle(payment)["success"] and anvil.balance(payee) == 10_000
+
+
+def test_a_purse_is_not_promised_twice(
+    server: FacilitatorServer, anvil: Anvil, sender: DevAccount, funded_account: FundedAccount
+) -> None:
+    """Ten payments out of a balance for one, at once: no gas is burnt on the other nine."""
+    payer, payee = funded_account(10_000), new_account().address
+    payments = [bill(payer, payee) for _ in range(10)]
+    with ThreadPoolExecutor(10) as crowd:
+        told = list(crowd.map(server.settle, payments))
+
+    assert sum(each["success"] for each in told) == 1
+    assert {each.get("errorReason") for each in told} == {None, "insufficient_funds"}
+    assert int(anvil.rpc("eth_getTransactionCount", sender.address, "latest"), 16) == 1
+
+
+def test_a_payment_is_either_a_routes_or_somebody_elses(
+    anvil: Anvil, tmp_path: Path, sender: DevAccount, funded_account: FundedAccount
+) -> None:
+    """A gateway and a facilitator on one store with one key: an authorization buys one thing."""
+    payee = new_account().address
+    store = {"url": "embedded", "path": str(tmp_path / "data")}
+    with Upstream() as upstream:
+        upstream.on("/v1/goods", ok_bytes(b"goods"))
+        config = plain_config(upstream=upstream.url, rpc=anvil.url, pay_to=payee, key=sender.key, store=store)
+        (tmp_path / "gateway").mkdir()
+        shop = Gateway(config, folder=tmp_path / "gateway")
+        server = FacilitatorServer(tmp_path / "facilitator", rpc=anvil.url, key=sender.key, store=store)
+        with shop, server:
+            url = shop.url + "/v1/goods"
+            sold = pay_challenge(funded_account().key, request(url))
+            assert request(url, headers=sold.headers).status == 200
+            refused = server.settle(sold)
+            assert (refused["success"], refused["errorReason"]) == (False, NONCE_USED)
+            assert server.verify(sold)["invalidReason"] == NONCE_USED
+
+            lent = pay_challenge(funded_account().key, request(url))
+            assert server.settle(lent)["success"]
+            assert request(url, headers=lent.headers).json()["code"] == "payment_bound_elsewhere"
+    assert anvil.balance(payee) == 20_000
+
+
+def test_an_outcome_that_is_not_known_is_pending_with_its_hash_and_known_later(
+    tmp_path: Path, sender: DevAccount
+) -> None:
+    with Anvil(extra=("--no-mining",)) as chain:
+        chain.place_token()
+        chain.rpc("anvil_setBalance", sender.address, hex(10**19))
+        payer, payee = new_account(), new_account().address
+        chain.mint(payer.address, 10_000)
+        network = {"chain_id": 84532, "v1_name": "base-sepolia", "rpc": chain.url, "settle_within": "1s"}
+        with FacilitatorServer(
+            tmp_path, rpc=chain.url, key=sender.key, networks={"localdev": network}
+        ) as server:
+            payment = bill(payer, payee)
+            pending = server.settle(payment)
+            assert (pending["success"], pending["errorReason"]) == (False, "settlement_pending")
+            chain.mine()
+            assert server.settle(payment) == {
+                "success": True,
+                "payer": payer.address.lower(),
+                "transaction": pending["transaction"],
+                "network": "eip155:84532",
+                "amount": "10000",
+            }
+            assert chain.balance(payee) == 10_000
