@@ -175,7 +175,10 @@ def _offered(network: Network) -> Served:
 
 def _unparsed(fault: Problem, request: web.BaseRequest) -> Any:
     """The answer to bytes that were no request."""
-    return problem(fault.status, fault.code, fault.detail)
+    answer = problem(fault.status, fault.code, fault.detail)
+    if fault.close:
+        answer.force_close()
+    return answer
 
 
 async def _nothing() -> None:

@@ -35,6 +35,7 @@ EXERCISED = {
     "gateway.orphans": "tests/e2e/test_ops_chain.py: money without a record",
     "gateway.drain": "tests/e2e/test_ops_signals.py ends gateways in mid work",
     "gateway.exchange": "the order of a request: every test in tests/e2e",
+    "gateway.facilitator_process": "starts every facilitator of tests/e2e/test_facilitator_once.py",
     "gateway.handout": "every paid request in tests/e2e",
     "gateway.intake": "every request in tests/e2e",
     "gateway.purchase": "every paid request in tests/e2e",

@@ -34,6 +34,9 @@ def _tell(report: Report, seconds: float) -> None:
     write("\nexplained differences\n")
     for why, count in report.differed.most_common():
         write(f"{count:8} {why}\n")
+    write("\nof these, accepted by one\n")
+    for why, count in report.turned.most_common():
+        write(f"{count:8} {why}\n")
     write(f"\nunexplained: {len(report.unexplained)}\n")
     for line in report.unexplained:
         write(f"  {line}\n")

@@ -30,6 +30,8 @@ class Report:
     """By verdict."""
     differed: Counter[str] = field(default_factory=Counter)
     """By explanation."""
+    turned: Counter[str] = field(default_factory=Counter)
+    """Those of them where one accepts what the other does not."""
     unexplained: list[str] = field(default_factory=list)
 
     @property
@@ -43,8 +45,10 @@ class Report:
         why = explanation(case, official, ours)
         if why is None:
             self.unexplained.append(f"{official} / {ours}: {'; '.join(case.told)}")
-        else:
-            self.differed[why] += 1
+            return
+        self.differed[why] += 1
+        if (official.valid is True) != (ours.valid is True):
+            self.turned[f"{why}: {'only ours' if ours.valid else 'only the official one'} accepts"] += 1
 
 
 async def compare(anvil: Anvil, number: int, seed: int) -> Report:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from kit.accounts import new_account
@@ -189,3 +191,10 @@ def until_known(server: FacilitatorServer, payment: SignedPayment) -> dict[str, 
     while (told := server.settle(payment)).get("errorReason") == "settlement_pending":
         assert time.monotonic() < deadline
     return told
+
+
+def test_bytes_that_are_no_request_are_told_so(server: FacilitatorServer) -> None:
+    with socket.create_connection(urlsplit(server.url).netloc.split(":")) as connection:
+        connection.sendall(b"neither verify nor settle\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.split()[1] == b"400" and b'"code":"bad_request"' in answer

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,16 @@ from kit.facilitator import asking, requirement
 from kit.payments import sign_payment
 from x402.schemas import SettleResponse, SupportedResponse, VerifyResponse
 
-from facilitator.asked import Reader, Served, Token
+from facilitator.asked import (
+    INVALID_PAYLOAD,
+    INVALID_VERSION,
+    MISSING_DOMAIN,
+    NETWORK_MISMATCH,
+    UNKNOWN_ASSET,
+    Reader,
+    Served,
+    Token,
+)
 from facilitator.base import (
     Accepted,
     InFlight,
@@ -317,3 +327,9 @@ async def test_who_waits_to_be_asked_for_a_body_is_asked(server: Server) -> None
     body = json.dumps(bill()).encode()
     async with server.session.post(server.url + "/verify", data=body, expect100=True) as reply:
         assert (await reply.json())["isValid"] is True
+
+
+def test_every_reason_of_its_own_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "facilitator.md").read_text()
+    reasons = (INVALID_VERSION, INVALID_PAYLOAD, NETWORK_MISMATCH, MISSING_DOMAIN, UNKNOWN_ASSET)
+    assert not [reason for reason in reasons if f"`{reason}`" not in page]
