@@ -153,7 +153,8 @@ def _version(case: Case, official: str, ours: str) -> bool:
 
 
 def _malformed(case: Case, official: str, ours: str) -> bool:
-    return ours in _MALFORMED and official != "valid" and any(_odd(case))
+    said = ours in _MALFORMED or official.startswith("raises ")
+    return said and "valid" not in (official, ours) and any(_odd(case))
 
 
 def _loose(case: Case, official: str, ours: str) -> bool:
@@ -214,8 +215,7 @@ def _domain(case: Case, official: str, ours: str) -> bool:
 
 
 def _lower_case(case: Case, official: str, ours: str) -> bool:
-    plain = not any(_odd(case)) and not _checksummed(case)
-    return official in _LATE and plain
+    return ours == "valid" and official in _LATE and not _checksummed(case)
 
 
 def _permit2(case: Case, official: str, ours: str) -> bool:

@@ -124,6 +124,16 @@ def test_what_was_refused_with_nothing_sent_is_settled_once_there_is_money(
     assert server.settle(payment)["success"] and anvil.balance(payee) == 10_000
 
 
+def test_what_was_worked_for_is_settled_with_less_time_left_than_work_is_begun_with(
+    server: FacilitatorServer, anvil: Anvil, funded_account: FundedAccount
+) -> None:
+    payee = new_account().address
+    payment = bill(funded_account(), payee, validBefore=int(time.time()) + 20)
+    late = "invalid_exact_evm_payload_authorization_valid_before"
+    assert server.verify(payment)["invalidReason"] == late
+    assert server.settle(payment)["success"] and anvil.balance(payee) == 10_000
+
+
 def test_a_purse_is_not_promised_twice(
     server: FacilitatorServer, anvil: Anvil, sender: DevAccount, funded_account: FundedAccount
 ) -> None:
@@ -164,25 +174,39 @@ def test_a_payment_is_either_a_routes_or_somebody_elses(
     assert anvil.balance(payee) == 20_000
 
 
-def test_an_outcome_that_is_not_known_is_pending_with_its_hash_and_known_later(
-    tmp_path: Path, sender: DevAccount
-) -> None:
+@pytest.fixture(scope="module")
+def stuck(
+    sender: DevAccount, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FacilitatorServer, Anvil]]:
+    """A facilitator with a second to settle, on a chain that mines only when told."""
     with Anvil(extra=("--no-mining",)) as chain:
         chain.place_token()
         chain.rpc("anvil_setBalance", sender.address, hex(10**19))
-        payer, payee = new_account(), new_account().address
-        chain.mint(payer.address, 10_000)
         network = {"chain_id": 84532, "v1_name": "base-sepolia", "rpc": chain.url, "settle_within": "1s"}
+        folder = tmp_path_factory.mktemp("stuck")
         with FacilitatorServer(
-            tmp_path, rpc=chain.url, key=sender.key, networks={"localdev": network}
-        ) as server:
-            payment = bill(payer, payee)
-            pending = server.settle(payment)
-            assert (pending["success"], pending["errorReason"]) == (False, "settlement_pending")
-            chain.mine()
-            known = until_known(server, payment)
-            assert known["success"] and known["transaction"] == pending["transaction"] != ""
-            assert chain.balance(payee) == 10_000
+            folder, rpc=chain.url, key=sender.key, networks={"localdev": network}
+        ) as running:
+            yield running, chain
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["alive", "killed"])
+def test_an_outcome_that_is_not_known_is_pending_with_its_hash_and_known_later(
+    crash: bool, stuck: tuple[FacilitatorServer, Anvil], sender: DevAccount
+) -> None:
+    server, chain = stuck
+    payer, payee, before = new_account(), new_account().address, sent(chain, sender)
+    chain.mint(payer.address, 10_000)
+    payment = bill(payer, payee)
+    pending = server.settle(payment)
+    assert (pending["success"], pending["errorReason"]) == (False, "settlement_pending")
+    if crash:
+        server.kill()
+        server.start()
+    chain.mine()
+    known = until_known(server, payment)
+    assert known["success"] and known["transaction"] == pending["transaction"] != ""
+    assert chain.balance(payee) == 10_000 and sent(chain, sender) - before == 1
 
 
 def until_known(server: FacilitatorServer, payment: SignedPayment) -> dict[str, Any]:

@@ -188,3 +188,19 @@ async def test_an_embedded_store_that_is_there_is_asked(make: Make, tmp_path: Pa
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "payments.sqlite3").write_bytes(b"no database" * 1000)
     assert "is not a payment store" in await found(make())
+
+
+async def test_what_is_served_to_others_is_asked_about_too(make: Make, anvil: Anvil) -> None:
+    rich, poor = new_account(), new_account()
+    anvil.rpc("anvil_setBalance", rich.address, hex(10**18))
+    assert await findings(make(facilitator={"networks": ["localdev"], "key": rich.key})) == []
+    line = await found(make(facilitator={"networks": ["localdev"], "key": [rich.key, poor.key]}))
+    assert line.startswith(f"network localdev: settlement key {poor.address.lower()} has 0 wei")
+
+
+async def test_a_token_that_others_could_not_pay_with_is_told_once(make: Make, anvil: Anvil) -> None:
+    rich = new_account()
+    anvil.rpc("anvil_setBalance", rich.address, hex(10**18))
+    wrong = {"assets": {"USDC": {**USDC, "name": "USD Coin"}}}
+    lines = await findings(make(network=wrong, facilitator={"networks": ["localdev"], "key": rich.key}))
+    assert len(lines) == len(set(lines)) == 2 and all("asset USDC" in line for line in lines)
