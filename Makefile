@@ -41,7 +41,7 @@ differential: $(VENV)/dev.stamp  ## N=20000 SEED=1: that many requests to our fa
 
 # Ends with 1 and says where the evidence is if money or an answer was lost. SEED repeats a run's plan.
 STORE ?= both
-crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy (RAIL=x402|conxa, SEED=, STORE=embedded|redis|both)
+crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy (RAIL=x402|x402-remote|conxa, SEED=, STORE=embedded|redis|both)
 	PYTHONPATH=tests $(BIN)/python -m crash --rail $(or $(RAIL),x402) --cycles $(or $(N),100) --store $(STORE) \
 	  $(if $(SEED),--seed $(SEED))
 

@@ -14,6 +14,7 @@ import orjson
 
 from facilitator.base import Accepted, Due, Refused
 from facilitator.challenge import requirement_v1, requirement_v2
+from facilitator.checksum import checksummed
 from facilitator.endpoint import Reply
 from facilitator.reasons import Kind, Reason, read_reason
 from facilitator.wire import OpaquePayload, Payload, PaymentPayload, PaymentRequirements, payment_document
@@ -51,16 +52,25 @@ class Unclear:
 def request_body(payload: Payload, requirements: PaymentRequirements, resource: str) -> bytes:
     """The body of /verify and /settle, in the payload's own version: our requirements, its payment.
 
-    An opaque payment goes in as the very bytes its client wrote. ``resource`` is the absolute URL that
-    version 1 wants in its requirements.
+    An opaque payment goes in as the very bytes its client wrote. Addresses of others have their checksums:
+    without, the official Python facilitator takes no payment (web3.py would not). ``resource`` is the
+    absolute URL that version 1 wants in its requirements.
     """
     if payload.version == 1:
         terms = requirement_v1(requirements, resource, "", "application/json")
     else:
         terms = requirement_v2(requirements)
-    payment = payload.raw if isinstance(payload, OpaquePayload) else orjson.dumps(payment_document(payload))
+    payment = payload.raw if isinstance(payload, OpaquePayload) else orjson.dumps(_document(payload))
     head = b'{"x402Version":%d,"paymentPayload":' % payload.version
     return head + payment + b',"paymentRequirements":' + orjson.dumps(terms) + b"}"
+
+
+def _document(payload: PaymentPayload) -> dict[str, Any]:
+    document = payment_document(payload)
+    authorization = document["payload"]["authorization"]
+    for name in ("from", "to"):
+        authorization[name] = checksummed(authorization[name])
+    return document
 
 
 def read_verdict(payload: Payload, reply: Reply) -> Accepted | Refused | None:

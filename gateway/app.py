@@ -131,6 +131,7 @@ class Worker:
         self._renderer = Renderer(server.cors_origins, self._metrics)
         self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, self._pseudonym))
         self._readiness = Readiness(self._dependencies)
+        await self._remotes.open()
         self._background(
             stack,
             self._watch.run(),

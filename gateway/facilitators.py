@@ -22,6 +22,8 @@ from gateway.settings import Facilitator as Configured
 
 _EVERY = 2.0
 """Seconds between looks at how remote facilitators do."""
+_AT_START = 2.0
+"""Seconds a start waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,14 @@ class RemoteWatch:
         self._metrics = metrics
         self._doubted: dict[str, int] = {}
         self.up: dict[str, bool] = {}
+
+    async def open(self) -> None:
+        """Ask what they support, so that the first challenge is complete: of those that answer soon."""
+        try:
+            async with asyncio.timeout(_AT_START):
+                await asyncio.gather(*(remote.refresh() for remote in self._remotes))
+        except TimeoutError:
+            log.warning("facilitator", reason="slow to say what it supports")
 
     async def run(self) -> None:
         """Look for ever; each facilitator's own loop asks it what it supports."""

@@ -6,7 +6,6 @@ which terms were quoted, the replay key, and what is kept to settle with.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,6 +25,7 @@ from facilitator.base import (
 )
 from facilitator.challenge import payment_required_v1, payment_required_v2, receipt
 from facilitator.exact_evm import INVALID_SIGNATURE, check_time, digest, recover, replay_key
+from facilitator.opaque import signed_digest
 from facilitator.pins import known
 from facilitator.terms import INVALID_REQUIREMENTS, match, same_resource
 from facilitator.wire import (
@@ -109,7 +109,10 @@ class X402Rail:
         offers = [offer for quote in quotes for offer in self._asked(quote)]
         terms = match(payload, offers)
         if isinstance(payload, OpaquePayload):
-            return self._opaque_credential(payload, terms, quotes[0])
+            try:
+                return self._opaque_credential(payload, terms, quotes[0])
+            except MalformedPayment as error:
+                raise MalformedCredential(str(error)) from error
         domain = terms if isinstance(terms, PaymentRequirements) else _same_token(payload, offers)
         if domain is None:
             assert isinstance(terms, Refused)
@@ -216,7 +219,7 @@ class X402Rail:
             return Refusal(terms.reason)
         if not same_resource(payload, quote.resource):
             return Refusal(INVALID_REQUIREMENTS)
-        key = f"{terms.network}:{terms.scheme}:{_digest(payload)}".lower()
+        key = f"{terms.network}:{terms.scheme}:{signed_digest(payload)}".lower()
         return Credential(
             rail=self.name,
             replay_key=key,
@@ -248,17 +251,11 @@ def _same_token(payload: PaymentPayload, offers: Sequence[PaymentRequirements]) 
     return None
 
 
-def _digest(payload: OpaquePayload) -> str:
-    """Of what was signed, however it was written (keys sorted, no white space)."""
-    signed = orjson.loads(payload.raw)["payload"]
-    return hashlib.sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
 def _payer(payload: Payload) -> str:
     """Who pays, as far as we can tell; a payload we do not understand stands for itself."""
     if isinstance(payload, PaymentPayload):
         return payload.authorization.sender
-    return f"opaque-{_digest(payload)[:32]}"
+    return f"opaque-{signed_digest(payload)[:32]}"
 
 
 def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:

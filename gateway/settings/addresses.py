@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from facilitator import checksum
+
 ZERO = "0x" + "0" * 40
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})\Z")
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -22,16 +24,10 @@ PUBLISHED_KEYS = frozenset(
 
 def checksummed(address: str) -> str:
     """The EIP-55 form of an address; ValueError where mixed case says another checksum."""
-    import sha3
-
-    digits = address[2:].lower()
-    nibbles = sha3.keccak_256(digits.encode()).hexdigest()
-    pairs = zip(digits, nibbles, strict=False)
-    cased = "".join(digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in pairs)
-    given = address[2:]
-    if given not in (cased, digits, digits.upper()):
+    right, given = checksum.checksummed(address), address[2:]
+    if given not in (right[2:], given.lower(), given.upper()):
         raise ValueError("the checksum does not fit (EIP-55): a digit, or the case of a letter, is wrong")
-    return "0x" + cased
+    return right
 
 
 def private_key(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_utils import to_checksum_address
 from kit.anvil import Anvil
 from standins.facilitator import (
     HTML,
@@ -383,9 +384,12 @@ async def test_both_versions_in_their_own_words(
     ours = requirement_v2(terms)
     if version == 1:
         ours = requirement_v1(terms, "https://shop.example/", "", "application/json")
+    payment = payment_document(payload)
+    authorization = payment["payload"]["authorization"]
+    authorization |= {name: to_checksum_address(authorization[name]) for name in ("from", "to")}
     assert there.received[0].document == {
         "x402Version": version,
-        "paymentPayload": payment_document(payload),
+        "paymentPayload": payment,
         "paymentRequirements": ours,
     }
 

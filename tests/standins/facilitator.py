@@ -43,7 +43,6 @@ SUPPORTED: dict[str, Any] = {
     "extensions": [],
     "signers": {},
 }
-_KEY = Anvil.accounts[2]
 _PATIENCE = 5.0
 _CHAIN_IDS = {"base-sepolia": "eip155:84532"}
 
@@ -172,9 +171,10 @@ class _Journal:
 
 
 class FacilitatorServer:
-    """``rpc`` is the chain it settles on; None where only its own book is used."""
+    """``rpc`` is the chain it settles on; None where only its own book is used. ``key`` pays gas: nobody
+    else's while it runs."""
 
-    def __init__(self, rpc: str | None = None) -> None:
+    def __init__(self, rpc: str | None = None, key: str = Anvil.accounts[2].key) -> None:
         self.received: list[Received] = []
         self.supported: Any = SUPPORTED
         self.book: dict[str, str] = {}
@@ -182,10 +182,12 @@ class FacilitatorServer:
         [self._port] = free_ports(1)
         self.url = f"http://127.0.0.1:{self._port}"
         self._rpc = rpc
+        self._key = key
         self._scripts: dict[str, list[Behaviour]] = {}
         self._played: dict[str, int] = defaultdict(int)
         self._journal = _Journal()
         self._done: dict[str, str] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="facilitator", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -225,7 +227,8 @@ class FacilitatorServer:
             verdict = await self._local.verify(payload, requirements, Purse(0, _none))
             said = _refused("isValid", "invalidReason", verdict) if isinstance(verdict, Refused) else None
             return said or {"isValid": True, "payer": payload.authorization.sender}
-        return await self._settle(payload, requirements, terms["network"])
+        async with self._turns[payload.authorization.nonce.hex()]:
+            return await self._settle(payload, requirements, terms["network"])
 
     async def _settle(
         self, payload: PaymentPayload, requirements: PaymentRequirements, network: str
@@ -278,7 +281,7 @@ class FacilitatorServer:
         if self._rpc is not None:
             self._session = open_session()
             chain = Chain(84532, "eip155:84532", (self._rpc,), 1, 64, 10.0, 50)
-            self._local = LocalFacilitator([chain], [_KEY.key], self._session)
+            self._local = LocalFacilitator([chain], [self._key], self._session)
         await self._open()
 
     async def _end(self) -> None:
@@ -294,18 +297,26 @@ class FacilitatorServer:
     def _run(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Listens."""
         self._thread.start()
         self._run(self._begin())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Nothing of it goes on."""
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE)
         self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 async def _none() -> tuple[()]:
