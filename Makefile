@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate mutants crash lint fmt schema diagram lock clean
+.PHONY: help demo test simulate mutants differential crash lint fmt schema diagram lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ simulate: $(VENV)/dev.stamp  ## N=200000 SEED=1: that many simulated histories w
 
 mutants: $(VENV)/dev.stamp  ## Planted bugs, each of which the simulated histories must catch
 	@PYTHONPATH=.:tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.hunt --seed $(or $(SEED),1)
+
+differential: $(VENV)/dev.stamp  ## N=20000 SEED=1: that many requests to our facilitator and to the official one
+	@PYTHONPATH=.:tests $(BIN)/python -m differential --number $(or $(N),20000) --seed $(or $(SEED),1)
 
 # Ends with 1 and says where the evidence is if money or an answer was lost. SEED repeats a run's plan.
 STORE ?= both

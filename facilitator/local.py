@@ -81,10 +81,14 @@ class LocalFacilitator:
         purse: Purse,
         *,
         work_budget: int = 0,
+        least: int | None = None,
     ) -> Accepted | Refused:
-        """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
+        """See :class:`facilitator.base.Facilitator`; ``least`` seconds must be left to live.
+
+        None: ``settle_within``. Less is for work that is done already.
+        """
         assert isinstance(payload, PaymentPayload), "what is not EVM has a remote facilitator"
-        return await self._verifier.verify(payload, requirements, purse, work_budget)
+        return await self._verifier.verify(payload, requirements, purse, work_budget, least)
 
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`; what the journal raises passes through."""

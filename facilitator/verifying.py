@@ -28,28 +28,40 @@ class Verifier:
         self._caller = caller
 
     async def verify(
-        self, payload: PaymentPayload, requirements: PaymentRequirements, purse: Purse, work_budget: int
+        self,
+        payload: PaymentPayload,
+        requirements: PaymentRequirements,
+        purse: Purse,
+        work_budget: int,
+        least: int | None = None,
     ) -> Accepted | Refused:
-        """See :class:`facilitator.base.Facilitator`; at least ``settle_within`` must be left to live."""
+        """See :class:`facilitator.base.Facilitator`; ``least`` seconds must be left to live.
+
+        None: ``settle_within``. Less is for work that is done already.
+        """
         client = self.clients[requirements.network]
-        refused = self.offline(payload, requirements, work_budget)
+        refused = self.offline(payload, requirements, work_budget, least)
         if refused is not None:
             return refused
         seen = await client.snapshot(payload, requirements, self._caller, estimate=False)
-        budget = _budget(client, work_budget)
+        budget = _budget(client, work_budget, least)
         refused = _refusal(payload.authorization, seen, client.now(seen.block), budget)
         if refused is not None:
             return refused
         return await self._judge_balance(client, payload, requirements, purse, seen)
 
     def offline(
-        self, payload: PaymentPayload, requirements: PaymentRequirements, work_budget: int
+        self,
+        payload: PaymentPayload,
+        requirements: PaymentRequirements,
+        work_budget: int,
+        least: int | None = None,
     ) -> Refused | None:
         """What needs no chain: garbage must not cause a call."""
         signed = verify_signature(payload, requirements)
         if isinstance(signed, Refused):
             return signed
-        budget = _budget(self.clients[requirements.network], work_budget)
+        budget = _budget(self.clients[requirements.network], work_budget, least)
         return check_time(payload.authorization, int(self._clock()), budget)
 
     async def beside_claims(
@@ -94,8 +106,8 @@ class Verifier:
         return _SHORT
 
 
-def _budget(client: ChainClient, work_budget: int) -> int:
-    return max(work_budget, int(client.chain.settle_within))
+def _budget(client: ChainClient, work_budget: int, least: int | None) -> int:
+    return max(work_budget, int(client.chain.settle_within) if least is None else least)
 
 
 def _refusal(authorization: Authorization, seen: Snapshot, now: int, budget: int) -> Refused | None:

@@ -1,4 +1,4 @@
-"""The composition root of one worker process: the only file that constructs things."""
+"""The composition root of one worker process: the only file that constructs a gateway's things."""
 
 from __future__ import annotations
 

@@ -95,11 +95,30 @@ def init(
 def serve(config: str) -> None:
     """Run the gateway."""
     settings = _load(config)
+    if not settings.sells:
+        _fail(CONFIG, f"{config}: routes: is required: there is nothing to serve")
     from gateway.serving import serve as run
     from gateway.workers import AddressInUse
 
     try:
         code = run(settings, Path(config))
+    except AddressInUse as error:
+        _fail(RUNTIME, str(error))
+    sys.exit(code)
+
+
+@main.command()
+@config_option
+def facilitator(config: str) -> None:
+    """Serve this machine's facilitator to others: /verify, /settle, /supported, /health."""
+    settings = _load(config)
+    if settings.facilitator is None:
+        _fail(CONFIG, f"{config}: facilitator: is required: it says where others are settled for")
+    from gateway.facilitator_process import serve as run
+    from gateway.workers import AddressInUse
+
+    try:
+        code = run(settings, settings.facilitator)
     except AddressInUse as error:
         _fail(RUNTIME, str(error))
     sys.exit(code)

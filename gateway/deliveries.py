@@ -7,12 +7,15 @@ counts as left: a mark that is lost favours the payer.
 from __future__ import annotations
 
 import asyncio
+import time
 
 from gateway.errors import StoreUnavailable
 from gateway.store import Store
 
 BATCH = 0.1
 """Seconds at most between an answer's end and its mark."""
+PATIENCE = 2.0
+"""Seconds an answer that says "come again" waits for its mark while the store fails."""
 
 
 class Deliveries:
@@ -44,12 +47,20 @@ class Deliveries:
             self.left(payment_id)
 
     async def leave(self, payment_id: str) -> None:
-        """The same, recorded when this returns, or in a later batch where the store is away just now."""
+        """The same, recorded when this returns, or in a later batch where the store stays away.
+
+        Who is told to come again may do so at once, elsewhere, with another payment: the mark must be there
+        before the answer, if the store can take it at all.
+        """
         self.left(payment_id)
-        try:
-            await self.flush()
-        except StoreUnavailable:
-            return
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await self.flush()
+            except StoreUnavailable:
+                if time.monotonic() + BATCH > until:
+                    return None
+            await asyncio.sleep(BATCH)
 
     async def flush(self) -> None:
         """Record what was collected; StoreUnavailable keeps it for the next time."""

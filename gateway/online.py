@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from aiohttp import ClientSession
 from coincurve import PrivateKey
+from pydantic import SecretStr
 
 from facilitator.base import VerificationUnavailable
 from facilitator.chain import MAX_SKEW
@@ -17,7 +18,7 @@ from facilitator.rpc import Rpc, open_session, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
 from gateway.conxa.wire import Conxa, ConxaUnavailable
 from gateway.errors import StoreUnavailable, StoreUnfit
-from gateway.settings import X402, Facilitator, Network, Settings
+from gateway.settings import X402, FacilitatorServer, Network, Settings
 from gateway.settings import Conxa as Wallets
 from gateway.store.connect import store_of
 from gateway.store.sqlite_file import FILE
@@ -36,7 +37,9 @@ async def findings(settings: Settings) -> list[str]:
         found += [line async for line in _x402(settings.rails.x402)]
     if settings.rails.conxa is not None:
         found += [line async for line in _conxa(settings.rails.conxa)]
-    return found
+    if settings.facilitator is not None:
+        found += [line async for line in _for_others(settings.facilitator)]
+    return list(dict.fromkeys(found))
 
 
 async def _store(settings: Settings) -> AsyncIterator[str]:
@@ -88,6 +91,18 @@ async def _conxa(wallets: Wallets) -> AsyncIterator[str]:
             yield f"conxa: {wallets.base_url}: {error}"
 
 
+async def _for_others(served: FacilitatorServer) -> AsyncIterator[str]:
+    """What ``tollway facilitator`` needs; nobody's address is known beforehand."""
+    async with open_session() as session:
+        for network in served.chains:
+            problems = [line async for line in _endpoints(session, network)]
+            if len(problems) < len(network.rpc):
+                rpc = Rpc(session, network.rpc, network.chain_id)
+                problems += [line async for line in _settleable(rpc, network, served.settlement_keys)]
+            for line in problems:
+                yield f"network {network.name}: {line}"
+
+
 async def _endpoints(session: ClientSession, network: Network) -> AsyncIterator[str]:
     """Each by itself: those that answer hide those that do not, until they fail, too."""
     for number, url in enumerate(network.rpc, 1):
@@ -122,7 +137,23 @@ async def _network(rpc: Rpc, network: Network, x402: X402) -> AsyncIterator[str]
             yield f"asset {asset.symbol}: {line}"
         if await is_blacklisted(rpc, asset.address, pay_to):
             yield f"asset {asset.symbol}: pay_to {pay_to} is blacklisted by the token"
-    for sender in _senders(x402.facilitators[network.name]):
+    async for line in _gas(rpc, x402.facilitators[network.name].keys):
+        yield line
+
+
+async def _settleable(rpc: Rpc, network: Network, keys: Sequence[SecretStr]) -> AsyncIterator[str]:
+    try:
+        for asset in network.assets.values():
+            async for line in _asset(rpc, network, asset):
+                yield f"asset {asset.symbol}: {line}"
+        async for line in _gas(rpc, keys):
+            yield line
+    except VerificationUnavailable as error:
+        yield f"rpc: {error}"
+
+
+async def _gas(rpc: Rpc, keys: Sequence[SecretStr]) -> AsyncIterator[str]:
+    for sender in _senders(keys):
         balance = await native_balance(rpc, sender)
         if balance < LOW_GAS:
             yield f"settlement key {sender} has {balance} wei for gas: settlements will fail"
@@ -145,6 +176,6 @@ async def _asset(rpc: Rpc, network: Network, asset: Asset) -> AsyncIterator[str]
         yield "name and version make another EIP-712 domain than the token's: no signature would be good"
 
 
-def _senders(facilitator: Facilitator) -> list[str]:
-    keys = [PrivateKey.from_hex(key.get_secret_value().removeprefix("0x")) for key in facilitator.keys]
-    return [address_of(key.public_key) for key in keys]
+def _senders(keys: Sequence[SecretStr]) -> list[str]:
+    private = [PrivateKey.from_hex(key.get_secret_value().removeprefix("0x")) for key in keys]
+    return [address_of(key.public_key) for key in private]

@@ -148,9 +148,10 @@ class PaidStream:
         return [*pending, b"0\r\n\r\n"] if chunked else pending
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """None at the end, and where it is not worth reading on for a client that left: what is not paid
-        yet must be whole to be paid."""
-        if self._paid and not self._there and self._tee.content is None:
+        """None at the end, and where it is not worth reading on for a client that left: what is sold as a
+        whole and not paid yet must be whole to be paid."""
+        enough = self._paid or self._measure.by_part
+        if enough and not self._there and self._tee.content is None:
             return None
         try:
             async with asyncio.timeout_at(self._deadline):

@@ -27,6 +27,8 @@ class FlatMeasure(Measure):
 class MeteredMeasure(Measure):
     """What the answer says was used; estimated where it does not."""
 
+    by_part = True
+
     def __init__(self, request: Metered, codings: bytes | None, session: str, prepaid: int) -> None:
         """``codings`` is the client's Accept-Encoding."""
         self._request = request

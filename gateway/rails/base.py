@@ -125,6 +125,8 @@ class Measure:
     """What the upstream is asked instead of the client's body, where that is to make counting possible."""
     codings: bytes | None = None
     """The ``Accept-Encoding`` the upstream gets; None: the client's."""
+    by_part: bool = False
+    """Whether half an answer has a price of its own."""
 
     def begin(self, content_type: str, content_encoding: str) -> None:
         """The answer's head is here."""

@@ -129,7 +129,7 @@ class X402Rail:
             raise VerificationUnavailable(f"{credential.network}: nothing can be settled there now")
 
         async def claims() -> list[InFlight]:
-            return [_in_flight(payment) for payment in await others.load()]
+            return [in_flight(payment) for payment in await others.load()]
 
         budget = self._budget(requirements, wanted.quote.work)
         verdict = await self._facilitator.verify(
@@ -173,6 +173,10 @@ class X402Rail:
     def refusal(self, payment: Payment) -> Refusal:
         """The chain's reason."""
         return Refusal(payment.reason)
+
+    def credential(self, payload: PaymentPayload, terms: PaymentRequirements) -> Credential:
+        """What a payment is that was checked against terms somebody else named (``tollway facilitator``)."""
+        return self._credential(payload, terms, None)
 
     def _asked(self, quote: Quote) -> list[PaymentRequirements]:
         """What a quote is asked for, with what the facilitators want clients to know."""
@@ -275,7 +279,8 @@ def _read_payload(kept: Mapping[str, Any]) -> Payload:
     return read_payment(kept["payment"], kept["v"])
 
 
-def _in_flight(payment: Payment) -> InFlight:
+def in_flight(payment: Payment) -> InFlight:
+    """A recorded payment as one of its payer's claims."""
     payload, _ = _read_terms(payment.terms)
     assert isinstance(payload, PaymentPayload), "opaque payments have purses of their own"
     return InFlight(payload.authorization.nonce, payment.amount)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from gateway.settings.addresses import PUBLISHED_KEYS, private_key
 from gateway.settings.document import Document
+from gateway.settings.keys import compile_keys, place
 from gateway.settings.model import FacilitatorEntry, X402Entry
 from gateway.settings.problems import Path, Problems
 from gateway.settings.receivers import Note
@@ -17,7 +16,6 @@ from gateway.settings.scalars import Address
 from gateway.settings.tree import Facilitator, Network
 
 X402_PATH: Path = ("rails", "x402")
-_WORLD_READABLE = stat.S_IROTH
 
 
 def compile_facilitators(
@@ -58,7 +56,9 @@ class _Compiler:
             self._error(("url",), f"is required: `mode: {entry.mode}` needs a facilitator to ask")
         for index, url in enumerate(entry.url):
             if not entry.allow_http and not _safe(url):
-                self._error(self._at("url", index), "payments must not travel in the clear: use https")
+                where = place(self._document, (*X402_PATH, *self._steps, "url"), index)
+                clear = "payments must not travel in the clear: use https"
+                self._problems.error(self._document.places, where, clear)
         return Facilitator(
             entry.mode,
             urls=entry.url,
@@ -74,39 +74,11 @@ class _Compiler:
         if given:
             self._error((name,), otherwise)
 
-    def _at(self, name: str, index: int) -> Path:
-        """A list's item, or the one value that was written instead."""
-        steps: Path = (name, index)
-        there = (*X402_PATH, *self._steps, *steps) in self._document.places.values
-        return steps if there else (name,)
-
     def _keys(self, entry: FacilitatorEntry) -> tuple[SecretStr, ...]:
         if not entry.key:
             self._error(("key",), "is required: a local facilitator pays gas with it")
-        keys = [self._key(key.get_secret_value(), index) for index, key in enumerate(entry.key)]
-        if len(set(keys)) != len(keys):
-            self._error(("key",), "names one key twice")
-        return tuple(SecretStr(key) for key in keys)
-
-    def _key(self, text: str, index: int) -> str:
-        steps = self._at("key", index)
-        self._warn_readable(steps)
-        try:
-            key = private_key(text)
-        except ValueError as error:
-            self._error(steps, str(error))
-            return text
-        if key in PUBLISHED_KEYS and not all(network.testnet for network in self._served):
-            self._error(steps, "is a published test key: whatever is sent with it on a real network is lost")
-        return key
-
-    def _warn_readable(self, steps: Path) -> None:
-        where = (*X402_PATH, *self._steps, *steps)
-        for file in self._document.sources.get(where, []):
-            if file.stat().st_mode & _WORLD_READABLE:
-                self._problems.warn(
-                    self._document.places, where, "every user can read the key's file (chmod 600)"
-                )
+        at = (*X402_PATH, *self._steps, "key")
+        return compile_keys(entry.key, at, self._served, self._document, self._problems)
 
 
 def _safe(url: str) -> bool:

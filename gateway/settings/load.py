@@ -8,6 +8,7 @@ from pathlib import Path as File
 
 from gateway.settings.cautions import caution, caution_unused
 from gateway.settings.document import Document, read, read_mapping
+from gateway.settings.facilitator import compile_facilitator
 from gateway.settings.model import Configuration, ExposureEntry, PolicyFile, Server, Store, Unmatched
 from gateway.settings.networks import compile_networks
 from gateway.settings.problems import Path, Problems, did_you_mean
@@ -59,6 +60,7 @@ def _compile(
     defined = compile_networks(document, problems)
     upstreams, names = compile_upstreams(document, server, problems)
     rails = compile_rails(document, defined, problems)
+    facilitator = compile_facilitator(document, defined, problems)
     unmatched = _unmatched(document, names, problems)
     exposure = shape(ExposureEntry, document, ("exposure",), problems) or ExposureEntry()
     placed = _routes(document, file, environ, Context(upstreams, names, rails, defined, exposure, problems))
@@ -70,7 +72,8 @@ def _compile(
     caution_unused(document, upstreams, used, problems)
     caution(document, placed, server, rails, problems)
     warnings = tuple(str(each) for each in sorted(set(problems.warnings)))
-    return Settings(server, store, _networks(defined, rails), upstreams, rails, table, warnings)
+    networks = _networks(defined, rails)
+    return Settings(server, store, networks, upstreams, rails, table, warnings, facilitator)
 
 
 def _networks(defined: Mapping[str, Network], rails: Rails) -> dict[str, Network]:
@@ -96,7 +99,8 @@ def _routes(document: Document, file: File, environ: Mapping[str, str], context:
     placed = compile_routes(document, context)
     for policy in _policies(document, file, environ, context.problems):
         placed += compile_routes(policy, context)
-    if not placed and len(context.problems.errors) == before:
+    for_others = document.at(("facilitator",)) is not None
+    if not placed and not for_others and len(context.problems.errors) == before:
         context.problems.error(document.places, ("routes",), "is required: there is nothing to serve")
     _check_names(placed, context.problems)
     for index, why in unreachable([each.route for each in placed]):

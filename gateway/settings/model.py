@@ -195,6 +195,16 @@ class ConxaEntry(Section):
     rate_limit_timeout: Duration = said("10s")
 
 
+class FacilitatorServerEntry(Section):
+    """Being a facilitator for other people's servers (`tollway facilitator`); sizes in bytes."""
+
+    listen: Listen = said("127.0.0.1:8404")
+    networks: Annotated[tuple[Text, ...], Many, Field(min_length=1)]
+    key: Annotated[tuple[Secret, ...], OneOrMany, Field(min_length=1), _either(_TEXT, _TEXTS)]
+    keys: Annotated[tuple[Secret, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
+    max_body: Size = said("64KiB")
+
+
 class RailsEntry(Section):
     """The ways to be paid."""
 
@@ -329,6 +339,7 @@ class Configuration(Section):
     networks: dict[Name, NetworkEntry | ForeignNetworkEntry] = {}
     upstreams: dict[Name, UpstreamEntry] = {}
     rails: RailsEntry = Field(default_factory=RailsEntry)
+    facilitator: FacilitatorServerEntry | None = None
     exposure: ExposureEntry = Field(default_factory=ExposureEntry)
     unmatched: Annotated[Unmatched | None, _either({"const": "deny"}, _FREE)] = None
     policies: Annotated[tuple[Text, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()

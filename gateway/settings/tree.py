@@ -233,6 +233,20 @@ class Rails:
 
 
 @dataclass(frozen=True, slots=True)
+class FacilitatorServer:
+    """Being a facilitator for other people's servers."""
+
+    listen: Address
+    chains: tuple[Network, ...]
+    settlement_keys: tuple[SecretStr, ...]
+    """0x and 64 hex digits each: they pay the gas."""
+    keys: tuple[SecretStr, ...]
+    """Bearer tokens, any of which opens it; empty only on loopback."""
+    max_body: int
+    """Bytes of one request."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One valid configuration."""
 
@@ -245,3 +259,9 @@ class Settings:
     table: RouteTable
     warnings: tuple[str, ...]
     """Located lines."""
+    facilitator: FacilitatorServer | None = None
+
+    @property
+    def sells(self) -> bool:
+        """Whether there is anything for ``tollway serve`` to serve."""
+        return bool(self.table.routes) or self.table.unmatched is not None

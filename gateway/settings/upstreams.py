@@ -27,6 +27,8 @@ def compile_upstreams(
 ) -> tuple[dict[str, Upstream], frozenset[str]]:
     """The valid upstreams by name, and every name the section uses; problems are noted."""
     section = document.at(("upstreams",))
+    if section is None and document.at(("facilitator",)) is not None:
+        return {}, frozenset()
     if not isinstance(section, dict) or not section:
         what = "is required: name at least one upstream" if not section else "must be a mapping of names"
         problems.error(document.places, ("upstreams",), what)

@@ -35,10 +35,10 @@ def answered(report: Report) -> int:
     return sum(want.ended == "answered" for lane in report.lanes for want in lane.wants)
 
 
-def test_a_dozen_deaths_lose_nothing(tmp_path: Path) -> None:
+def test_eight_deaths_lose_nothing(tmp_path: Path) -> None:
     faults = RAILS["x402"].faults
     options = Options(points=POINTS, faults=faults, fault_rate=0.12, errands=5, stops=False)
-    assert answered(played("x402", 11, 12, options, tmp_path)) >= 20
+    assert answered(played("x402", 11, 8, options, tmp_path)) >= 14
 
 
 def test_half_a_dozen_deaths_charge_every_wallet_once(tmp_path: Path) -> None:

@@ -113,4 +113,4 @@ def test_the_end_of_a_session_is_learnt_from_its_charge(shop: WalletShop) -> Non
 
     assert told == ["wallet_connection_required"] * 3
     assert (shop.upstream.count(FLAT), shop.conxa.balance(wallet)) == (worked + 1, 900)
-    assert request(made["status_url"]).status == 410
+    eventually(lambda: request(made["status_url"]).status == 410)

@@ -198,9 +198,9 @@ def test_memory_is_given_back(
     """
     payer = funded_account()
     grown: list[int] = []
-    for _ in range(4):
+    for _ in range(3):
         before = resident(roomy.gateway.pid)
-        for _ in range(12):
+        for _ in range(8):
             once(roomy, "/v1/again", payer)
         grown.append(resident(roomy.gateway.pid) - before)
     assert min(grown) < 50 * MEGABYTE

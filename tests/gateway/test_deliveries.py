@@ -55,6 +55,27 @@ async def test_delivered_wins_over_left(marks: Marks, deliveries: Deliveries) ->
     assert marks.calls == [(["pay_1"], [])]
 
 
+async def test_who_is_told_to_come_again_has_left_on_record_first(
+    marks: Marks, deliveries: Deliveries
+) -> None:
+    marks.down = True
+    leaving = asyncio.create_task(deliveries.leave("pay_1"))
+    await asyncio.sleep(0.15)
+    assert not leaving.done()
+    marks.down = False
+    await leaving
+    assert marks.calls == [([], ["pay_1"])]
+
+
+async def test_but_is_told_all_the_same_where_the_store_stays_away(
+    marks: Marks, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.deliveries.PATIENCE", 0.1)
+    marks.down = True
+    await deliveries.leave("pay_1")
+    assert marks.calls == []
+
+
 async def test_an_outage_keeps_them(marks: Marks, deliveries: Deliveries) -> None:
     marks.down = True
     deliveries.delivered("pay_1")

@@ -232,3 +232,19 @@ async def test_a_conxa_that_is_ill(tmp_path: Path, conxa: ConxaServer) -> None:
 async def test_a_conxa_that_is_not_there(tmp_path: Path) -> None:
     health, session = await findings(wallets(tmp_path, "http://127.0.0.1:9", "pk_test_acme_x"))
     assert "/health" in health and session == "conxa: http://127.0.0.1:9: conxa does not answer"
+
+
+async def test_what_is_served_to_others_is_asked_about_too(make: Make, anvil: Anvil) -> None:
+    rich, poor = new_account(), new_account()
+    anvil.rpc("anvil_setBalance", rich.address, hex(10**18))
+    assert await findings(make(facilitator={"networks": ["localdev"], "key": rich.key})) == []
+    line = await found(make(facilitator={"networks": ["localdev"], "key": [rich.key, poor.key]}))
+    assert line.startswith(f"network localdev: settlement key {poor.address.lower()} has 0 wei")
+
+
+async def test_a_token_that_others_could_not_pay_with_is_told_once(make: Make, anvil: Anvil) -> None:
+    rich = new_account()
+    anvil.rpc("anvil_setBalance", rich.address, hex(10**18))
+    wrong = {"assets": {"USDC": {**USDC, "name": "USD Coin"}}}
+    lines = await findings(make(network=wrong, facilitator={"networks": ["localdev"], "key": rich.key}))
+    assert len(lines) == len(set(lines)) == 2 and all("asset USDC" in line for line in lines)

@@ -33,14 +33,14 @@ def buy_v1(
 
 
 def install_clients() -> None:
-    """Installs both now rather than when they are first used."""
-    for generation in ("v1", "v2"):
-        _installed_project(generation, find_node())
+    """Installs all now rather than when they are first used."""
+    for generation in ("v1", "v2", "express"):
+        installed_project(generation, find_node())
 
 
 def _buy(generation: str, url: str, key: str, method: str, body: str, headers: Mapping[str, str]) -> Answer:
     node = find_node()
-    script = _installed_project(generation, node) / "buy.mjs"
+    script = installed_project(generation, node) / "buy.mjs"
     argv = [node.node, str(script), url, key, method, body, json.dumps(dict(headers))]
     done = subprocess.run(argv, env=node.env, capture_output=True, timeout=_TIMEOUT, check=False)
     if done.returncode != 0:
@@ -51,7 +51,8 @@ def _buy(generation: str, url: str, key: str, method: str, body: str, headers: M
     return Answer(said["status"], said["headers"], base64.b64decode(said["bodyBase64"]))
 
 
-def _installed_project(generation: str, node: Node) -> Path:
+def installed_project(generation: str, node: Node) -> Path:
+    """The folder of a program under ``tests/clients``, with what it needs."""
     source = _PROJECTS / generation
 
     def build(target: Path) -> None:

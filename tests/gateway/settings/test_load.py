@@ -150,7 +150,7 @@ def test_defaults_are_those_of_the_example() -> None:
     assert Store.model_validate(data["store"] | {"wait_replicas": 0}) == Store()
     assert set(Server.model_fields) == set(data["server"])
     assert set(Store.model_fields) == {*data["store"], "wait_replicas"}
-    assert set(Configuration.model_fields) == {*data, "exposure"}
+    assert set(Configuration.model_fields) == {*data, "exposure", "facilitator"}
 
 
 def test_offers(tmp_path: Path) -> None:

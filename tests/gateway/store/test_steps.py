@@ -184,10 +184,10 @@ async def test_a_served_payment_is_due_under_its_requests_own_lease(store: Store
 
 async def test_unknown_is_taken_up_again_and_stays_unknown(store: Store) -> None:
     await queued(store, "q")
-    (settling,) = await store.due("q", by=HERE.name, limit=9, lease=0.05)
+    (settling,) = await store.due("q", by=HERE.name, limit=9, lease=0.5)
     assert await store.advance(settling.lease, step(State.UNKNOWN, keep_lease=True))
     assert await store.due("q", by=HERE.name, limit=9, lease=10) == []
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     (again,) = await store.due("q", by=HERE.name, limit=9, lease=10)
     assert again.state is State.UNKNOWN and again.fence == settling.fence + 1
     assert await store.advance(again.lease, step(State.SETTLED, queued=False))
