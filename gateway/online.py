@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from facilitator.base import VerificationUnavailable
 from facilitator.chain import MAX_SKEW
 from facilitator.exact_evm import address_of, domain_separator
+from facilitator.remote import RemoteFacilitator
 from facilitator.rpc import Rpc, open_session, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
 from gateway.conxa.wire import Conxa, ConxaUnavailable
 from gateway.errors import StoreUnavailable, StoreUnfit
+from gateway.facilitators import groups
 from gateway.settings import X402, FacilitatorServer, Network, Settings
 from gateway.settings import Conxa as Wallets
 from gateway.store.connect import store_of
@@ -35,6 +37,7 @@ async def findings(settings: Settings) -> list[str]:
     found = [line async for line in _store(settings)]
     if settings.rails.x402 is not None:
         found += [line async for line in _x402(settings.rails.x402)]
+        found += [line async for line in _elsewhere(settings.rails.x402, settings.server.public_url)]
     if settings.rails.conxa is not None:
         found += [line async for line in _conxa(settings.rails.conxa)]
     if settings.facilitator is not None:
@@ -76,6 +79,23 @@ async def _x402(x402: X402) -> AsyncIterator[str]:
                     yield f"network {network.name}: {line}"
             except VerificationUnavailable as error:
                 yield f"network {network.name}: rpc: {error}"
+
+
+async def _elsewhere(x402: X402, public_url: str) -> AsyncIterator[str]:
+    """Facilitators of others: each answers, and where only they can tell, one lists our payments."""
+    async with open_session() as session:
+        for group in groups(x402, session, public_url):
+            remote = group.facilitator
+            if not isinstance(remote, RemoteFacilitator):
+                continue
+            await remote.refresh()
+            for health in remote.health():
+                if health.age is None:
+                    yield f"facilitator {health.name}: /supported gives no list of payments"
+            for network in (each for each in group.networks if not each.startswith("eip155:")):
+                if not remote.supports(network, "exact"):
+                    yield f"network {network}: no facilitator lists `exact` payments there: it is not offered"
+            await remote.close()
 
 
 async def _conxa(wallets: Wallets) -> AsyncIterator[str]:

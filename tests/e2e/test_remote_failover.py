@@ -132,6 +132,17 @@ def test_with_all_of_them_down(
     eventually(lambda: metric(shop.gateway, "tollway_facilitator_up", url=second.url) == 1)
 
 
+def test_a_start_does_not_wait_for_a_facilitator_that_hangs(
+    anvil: Anvil, first: FacilitatorServer, tmp_path: Path, funded_account: FundedAccount
+) -> None:
+    first.on("/supported", hang)
+    began = time.monotonic()
+    with deployed_remotely(anvil, tmp_path, first.url) as shop:
+        assert time.monotonic() - began < 10
+        assert any("reason" in each for each in records(shop.gateway, "facilitator"))
+        assert shop.buy("/v1/e", funded_account()).status == 200
+
+
 def test_hybrid_gives_the_last_word_to_the_chain(
     anvil: Anvil, first: FacilitatorServer, tmp_path: Path, funded_account: FundedAccount
 ) -> None:

@@ -13,11 +13,11 @@ from kit.answers import request
 from kit.anvil import Anvil
 from kit.deployment import PRICE, Deployment
 from kit.gateway import Gateway
-from kit.ops import ledger, metric
+from kit.ops import ledger, metric, tollway
 from kit.payments import HEADER, encoded, sign_payment
 from kit.remotely import remote_config
 from kit.upstream import Upstream
-from standins.facilitator import FEE_PAYER, SOLANA, FacilitatorServer
+from standins.facilitator import FEE_PAYER, SOLANA, SUPPORTED, FacilitatorServer
 
 FundedAccount = Callable[..., Any]
 USDC = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"
@@ -124,3 +124,21 @@ def test_one_route_is_paid_on_either_network(
     assert shop.earned() - before == PRICE
     assert [each["network"] for each in ledger(shop.gateway)[:2]] == ["eip155:84532", SOLANA]
     assert metric(shop.gateway, "tollway_facilitator_up", url=solana.url) == 1
+
+
+def test_check_online_asks_the_facilitators(
+    shop: Deployment, facilitators: tuple[FacilitatorServer, FacilitatorServer]
+) -> None:
+    chain, solana = facilitators
+    command = ("check", "-c", str(shop.gateway.config_file), "--online")
+    assert tollway(*command).returncode == 0
+    chain.down()
+    solana.supported = {"kinds": [{"scheme": "exact", "network": "base-sepolia"}]}
+    try:
+        told = tollway(*command)
+    finally:
+        solana.supported = SUPPORTED
+        chain.up()
+    assert told.returncode != 0
+    assert f"facilitator {chain.url}: /supported gives no list of payments" in told.stdout + told.stderr
+    assert f"network {SOLANA}: no facilitator lists `exact` payments there" in told.stdout + told.stderr
