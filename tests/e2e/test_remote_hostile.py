@@ -37,7 +37,7 @@ KEY = {"Idempotency-Key": "mine-and-nobody-elses"}
 STRAY = "0x" + "ab" * 32
 CENTS = {"* /v1/**": {}, "* /first/**": {"settle": "before"}}
 ROUTES = [{"match": match, "price": "$0.01", **more} for match, more in CENTS.items()]
-HASTY = {"settle_within": "2s"}
+HASTY = {"settle_within": "3s"}
 
 
 @pytest.fixture(scope="module")
