@@ -155,7 +155,7 @@ class FacilitatorEntry(Section):
     url: Annotated[tuple[HttpUrl, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
     headers: dict[str, Secret] = {}
     timeout: Duration = said("3s")
-    verify_on_chain_over: Micros | None = None
+    verify_on_chain_over: Micros | None = said("$1")
     allow_http: Boolean = False
 
 
