@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from facilitator.endpoint import check_url
 from gateway.settings.document import Document
 from gateway.settings.keys import compile_keys, place
 from gateway.settings.model import FacilitatorEntry, X402Entry
 from gateway.settings.problems import Path, Problems
 from gateway.settings.receivers import Note
-from gateway.settings.scalars import Address
 from gateway.settings.tree import Facilitator, Network
 
 X402_PATH: Path = ("rails", "x402")
@@ -55,10 +54,11 @@ class _Compiler:
         if not entry.url:
             self._error(("url",), f"is required: `mode: {entry.mode}` needs a facilitator to ask")
         for index, url in enumerate(entry.url):
-            if not entry.allow_http and not _safe(url):
+            try:
+                check_url(url, entry.allow_http)
+            except ValueError as error:
                 where = place(self._document, (*X402_PATH, *self._steps, "url"), index)
-                clear = "payments must not travel in the clear: use https"
-                self._problems.error(self._document.places, where, clear)
+                self._problems.error(self._document.places, where, str(error))
         return Facilitator(
             entry.mode,
             urls=entry.url,
@@ -79,8 +79,3 @@ class _Compiler:
             self._error(("key",), "is required: a local facilitator pays gas with it")
         at = (*X402_PATH, *self._steps, "key")
         return compile_keys(entry.key, at, self._served, self._document, self._problems)
-
-
-def _safe(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" or Address(parts.hostname or "", 0).loopback

@@ -156,7 +156,7 @@ class FacilitatorEntry(Section):
     headers: dict[str, Secret] = {}
     timeout: Duration = said("3s")
     verify_on_chain_over: Micros | None = said("$1")
-    allow_http: Boolean = False
+    allow_http: Annotated[tuple[Text, ...], OneOrMany, _either(_TEXT, _TEXTS)] = ()
 
 
 def _by_network(value: object) -> object:
