@@ -297,7 +297,7 @@ class Process:
 
         facilitator._desks[NETWORK].signer = load
         return X402Rail(
-            lambda money: [terms(AMOUNT)],
+            lambda money, own: [terms(AMOUNT)],
             facilitator,
             versions=frozenset({2}),
             settle_within={NETWORK: SETTLE_WITHIN},
