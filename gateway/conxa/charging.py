@@ -140,7 +140,7 @@ class Charger:
     async def _declined(
         self, payment: Payment, payer: Payer, charge: Charge, key: str, reply: Declined
     ) -> Settlement:
-        await self.remember(payer.who, charge.session, reply)
+        await self._remember(payer.who, charge.session, reply)
         told = replace(charge, balance=reply.balance, error_code=reply.code)
         if reply.code == INVALID_CHARGE:
             log.error("charge", key=key, reason="conxa does not take this charge", model=charge.model)
@@ -150,7 +150,7 @@ class Charger:
         owed = replace(told, number=charge.number + 1, doubtful=False, again_at=time.time() + _DEBT)
         return Unknown(key, reason_of(reply.code), owed.note())
 
-    async def remember(self, who: str, token: str, reply: Declined) -> None:
+    async def _remember(self, who: str, token: str, reply: Declined) -> None:
         """What a refusal says of the wallet."""
         if reply.balance is not None and reply.code not in _STICKY:
             await self._wallets.balance(who, reply.balance)

@@ -20,17 +20,14 @@ from facilitator.base import Journal, Settlement
 from gateway.conxa.charge import read_charge, told
 from gateway.conxa.charging import PENDING, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed, is_id
+from gateway.conxa.desk import CONNECT, CONNECTIONS
 from gateway.conxa.measuring import FlatMeasure, MeteredMeasure, flat, metered
 from gateway.conxa.own_sessions import OwnSessions
 from gateway.conxa.page import Page, payment_page
 from gateway.conxa.preflight import REQUIRED, declined, preflight, unavailable
 from gateway.conxa.sessions import Sessions
 from gateway.conxa.wallets import Wallet, Wallets
-from gateway.conxa.wire import (
-    ConxaUnavailable,
-    Session,
-    Status,
-)
+from gateway.conxa.wire import ConxaUnavailable, Session, Status
 from gateway.errors import Unavailable
 from gateway.headers import Field
 from gateway.payment import Payment, State
@@ -51,8 +48,6 @@ from policies.route import Metering
 CONNECTION = "X-Tollway-Connection"
 SESSION = "X-Provider-Session"
 QUEUE = "conxa"
-CONNECT_PATH = "/_tollway/conxa/connect"
-CONNECTIONS_PATH = "/_tollway/conxa/connections"
 _LIFETIME = 86400
 """Seconds for which a key's payment is remembered at least."""
 
@@ -103,8 +98,8 @@ class ConxaRail:
             "scheme": "conxa",
             "error": error,
             "provider_id": self._access.provider_id,
-            "connect_url": base + CONNECT_PATH,
-            "connections_url": base + CONNECTIONS_PATH,
+            "connect_url": base + CONNECT,
+            "connections_url": base + CONNECTIONS,
             "header": CONNECTION,
             "charge": _charge_told(quote.metering),
         }
