@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException
@@ -27,6 +28,8 @@ Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 PROBE = 0.15
 """Seconds within which a client that is gone resets what it is sent."""
 _NEVER = frozenset({"TRACE", "CONNECT"})
+_REMEMBERED, _MEMORABLE = 1024, 256
+"""Peers and hosts that are remembered, and the longest such host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +79,21 @@ class Acceptor:
     def __init__(self, trusted: Networks, pseudonym: str) -> None:
         self._trusted = trusted
         self._pseudonym = pseudonym.encode()
+        self._peer = lru_cache(maxsize=_REMEMBERED)(self._look)
 
     def accept(self, request: web.BaseRequest, request_id: str) -> Incoming:
         """ClientError for a request without exactly one meaning."""
-        fields = request._message.raw_headers
-        host = _host(request, fields)
-        _check_framing(request, fields)
-        if request.method in _NEVER:
-            raise ClientError("method_not_allowed", f"{request.method} is not served here", status=405)
-        self._check_loop(fields)
+        fields, method = request._message.raw_headers, request.method
+        host = _host(request)
+        _check_framing(request)
+        if method in _NEVER:
+            raise ClientError("method_not_allowed", f"{method} is not served here", status=405)
+        if "Via" in request.headers:
+            self._check_loop(fields)
         target = _target(request, host)
         _check_text(fields)
         return Incoming(
-            request, request.method, target, host, fields, self._forwarded(request, host, fields), request_id
+            request, method, target, host, fields, self._forwarded(request, host, fields), request_id
         )
 
     def _check_loop(self, fields: Sequence[Field]) -> None:
@@ -99,21 +104,23 @@ class Acceptor:
                 )
 
     def _forwarded(self, request: web.BaseRequest, host: str, fields: Sequence[Field]) -> Forwarded:
-        peer = _address(request.remote or "")
-        if not self._trusts(peer):
-            return Forwarded(str(peer or ""), "http", host, trusted=False)
+        peer, trusted = self._peer(request.remote or "")
+        if not trusted:
+            return Forwarded(peer, "http", host, trusted=False)
         before = [part.strip() for value in values(fields, b"x-forwarded-for") for part in value.split(b",")]
         chain = [part.decode() for part in before if part]
         scheme = _only(values(fields, b"x-forwarded-proto"))
         return Forwarded(
-            ", ".join([*chain, str(peer)]),
+            ", ".join([*chain, peer]),
             scheme.lower() if scheme.lower() in ("http", "https") else "http",
             _only(values(fields, b"x-forwarded-host")) or host,
             trusted=True,
         )
 
-    def _trusts(self, peer: Address | None) -> bool:
-        return peer is not None and any(peer in network for network in self._trusted)
+    def _look(self, remote: str) -> tuple[str, bool]:
+        """A peer's address, and whether it is trusted."""
+        peer = _address(remote)
+        return str(peer or ""), peer is not None and any(peer in network for network in self._trusted)
 
 
 def _address(peer: str) -> Address | None:
@@ -130,33 +137,45 @@ def _only(found: Sequence[bytes]) -> str:
 
 def _check_text(fields: Sequence[Field]) -> None:
     """Refuse what the HTTP client cannot send on: it would leave such bytes out without a word."""
+    text = b"\n".join([value for _, value in fields])
+    if text.isascii():
+        return
     try:
-        b"\n".join(value for _, value in fields).decode()
+        text.decode()
     except UnicodeDecodeError as error:
         raise ClientError("bad_request", "header values must be UTF-8") from error
 
 
-def _host(request: web.BaseRequest, fields: Sequence[Field]) -> str:
-    hosts = values(fields, b"host")
+def _host(request: web.BaseRequest) -> str:
+    hosts = request.headers.getall("Host", ())
     if not hosts and request.version == (1, 0):
         return ""
-    if len(hosts) != 1 or not valid_authority(host := hosts[0].decode("latin-1")):
+    if len(hosts) != 1 or not _names_authority(host := hosts[0]):
         raise ClientError("bad_host", "send one Host header that names one authority", close=True)
     return host
 
 
-def _check_framing(request: web.BaseRequest, fields: Sequence[Field]) -> None:
+@lru_cache(maxsize=_REMEMBERED)
+def _authority(host: str) -> bool:
+    return valid_authority(host)
+
+
+def _names_authority(host: str) -> bool:
+    return _authority(host) if len(host) <= _MEMORABLE else valid_authority(host)
+
+
+def _check_framing(request: web.BaseRequest) -> None:
     if request.version not in ((1, 0), (1, 1)):
         raise ClientError("http_version", "HTTP/1.0 and HTTP/1.1 are served here", status=505, close=True)
-    codings = values(fields, b"transfer-encoding")
-    if codings and (request.version == (1, 0) or values(fields, b"content-length")):
-        raise ClientError("bad_request", "the message's framing is ambiguous", close=True)
-    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
-        raise ClientError(
-            "transfer_coding", "only the chunked transfer coding is served", status=501, close=True
-        )
-    expectations = values(fields, b"expect")
-    if expectations and [value.lower() for value in expectations] != [b"100-continue"]:
+    headers = request.headers
+    if "Transfer-Encoding" in headers:
+        if request.version == (1, 0) or "Content-Length" in headers:
+            raise ClientError("bad_request", "the message's framing is ambiguous", close=True)
+        if [coding.lower() for coding in headers.getall("Transfer-Encoding")] != ["chunked"]:
+            raise ClientError(
+                "transfer_coding", "only the chunked transfer coding is served", status=501, close=True
+            )
+    if "Expect" in headers and [each.lower() for each in headers.getall("Expect")] != ["100-continue"]:
         raise ClientError("expectation_failed", "only 100-continue can be expected", status=417, close=True)
 
 

@@ -8,16 +8,18 @@ costs twice as much; its request handler only asks for ``prepare``, ``write_eof`
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
 from facilitator.crashpoints import reach
 from gateway.headers import Field
 
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_LINES = {each.value: b"HTTP/1.1 %d %s" % (each.value, each.phrase.encode()) for each in HTTPStatus}
 _BODILESS = frozenset({204, 304})
 SEND_TIMEOUT = 60.0
 Ending = Callable[[bool], None]
@@ -32,7 +34,7 @@ def has_body(method: str, status: int) -> bool:
 class Answer:
     """A whole answer. ``length`` is the Content-Length to show when the body is not sent (HEAD)."""
 
-    __slots__ = ("_ends", "body", "fields", "keep_alive", "length", "status")
+    __slots__ = ("_ends", "about", "body", "fields", "keep_alive", "length", "status")
 
     def __init__(
         self,
@@ -48,20 +50,26 @@ class Answer:
         self.body = body
         self.keep_alive = not close
         self.length = length
+        self.about: Any = None
+        """What it is an answer to, where the same may be said again."""
         self._ends: list[Ending] = []
 
     def at_end(self, ending: Ending) -> None:
         """Have ``ending`` called once with whether the client's kernel took the whole answer."""
         self._ends.append(ending)
 
+    def encode(self, request: web.BaseRequest) -> bytes:
+        """The whole answer as ``request`` needs it."""
+        body = self.body if has_body(request.method, self.status) else b""
+        self.keep_alive = self.keep_alive and stays_open(request)
+        head = Head(self.status, self.fields, self._framing(request.method))
+        return head.encode(request, self.keep_alive) + body
+
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write everything; ConnectionResetError when nobody is there any more."""
-        body = self.body if has_body(request.method, self.status) else b""
-        head = Head(self.status, self.fields, self._framing(request.method))
-        self.keep_alive = self.keep_alive and stays_open(request)
         taken = False
         try:
-            await send(request, head.encode(request, self.keep_alive), body)
+            await send(request, self.encode(request))
             if self._ends:
                 await drained(request)
                 reach("K11")
@@ -107,22 +115,43 @@ class Head:
 
     def __init__(self, status: int, fields: Iterable[Field], framing: Field | None) -> None:
         self.status = status
-        self.fields = list(fields)
+        self.fields = fields
         self.framing = framing
 
     def encode(self, request: web.BaseRequest, keep_alive: bool) -> bytes:
         """The head's bytes, with Date and Connection as this exchange needs them."""
-        lines = [b"HTTP/1.1 %d %s" % (self.status, _PHRASES.get(self.status, b""))]
-        lines += [b"%s: %s" % field for field in self.fields]
+        lines = [_LINES.get(self.status) or b"HTTP/1.1 %d " % self.status]
+        dated = False
+        for name, value in self.fields:
+            lines.append(b"%b: %b" % (name, value))
+            dated = dated or (len(name) == 4 and name.lower() == b"date")
         if self.framing:
-            lines.append(b"%s: %s" % self.framing)
-        if not any(name.lower() == b"date" for name, _ in self.fields):
-            lines.append(b"Date: " + formatdate(usegmt=True).encode())
+            lines.append(b"%b: %b" % self.framing)
+        if not dated:
+            lines.append(_date.line())
         if not keep_alive:
             lines.append(b"Connection: close")
         elif request.version < (1, 1):
             lines.append(b"Connection: keep-alive")
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+
+class _Date:
+    """The Date field (RFC 9110 section 6.6.1), written once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._line = second, b"Date: " + formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+_date = _Date()
 
 
 def stays_open(request: web.BaseRequest) -> bool:
@@ -156,7 +185,8 @@ async def send(request: web.BaseRequest, *parts: bytes) -> None:
     if transport is None or protocol is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
     transport.writelines(parts)
-    await _while_full(transport, protocol)
+    if protocol.writing_paused:
+        await _while_full(transport, protocol)
 
 
 async def drained(request: web.BaseRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import socket
@@ -31,7 +32,7 @@ from gateway.handout import Handout
 from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
 from gateway.listener import Limits, Listener
-from gateway.observe import Metrics, log
+from gateway.observe import Metrics, flush, log
 from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes
 from gateway.presence import Presence
@@ -44,6 +45,7 @@ from gateway.reloading import reloaded
 from gateway.render import Renderer
 from gateway.settings import Settings
 from gateway.settlement import Settler
+from gateway.shelf import Shelf
 from gateway.store.connect import store_of
 from gateway.verifying import Verifier
 from gateway.watch import StoreWatch
@@ -71,6 +73,7 @@ class Worker:
     ) -> None:
         """Serve on bound sockets until :meth:`stop`; then drain. StoreUnfit refuses to start."""
         async with AsyncExitStack() as stack:
+            stack.callback(flush)
             await self._build(stack, listening.getsockname()[1])
             server = await self._listen(listening)
             stack.push_async_callback(self._close_server, server)
@@ -79,6 +82,7 @@ class Worker:
             for task in self._settler.start():
                 task.add_done_callback(self._died)
             self._readiness.phase = "ready"
+            spare_collector()
             ready()
             await self._stop.wait()
             await self._drain(server, listening)
@@ -98,6 +102,7 @@ class Worker:
         self._settings = settings
         self._pricing.replace(settings.table, _timeouts(settings))
         self._forwarder.replace(settings.upstreams)
+        self._shelf.clear()
         self._metrics.reloads.labels("applied").inc()
         routes = len(settings.table.routes)
         log.info("reload", result="applied", routes=routes, needs_restart=waiting or None)
@@ -129,6 +134,7 @@ class Worker:
         await self._forwarder.open()
         stack.push_async_callback(self._forwarder.close)
         self._renderer = Renderer(server.cors_origins, self._metrics)
+        self._shelf = Shelf(self._renderer)
         self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, self._pseudonym))
         self._readiness = Readiness(self._dependencies)
         await self._remotes.open()
@@ -255,9 +261,11 @@ class Worker:
             os._exit(1)
 
     async def _listen(self, listening: socket.socket) -> asyncio.Server:
-        server = self._settings.server
+        server, exchange = self._settings.server, self._exchange
         limits = Limits(server.header_timeout, server.keepalive_timeout, server.max_connections)
-        self._listener = Listener(self._exchange, self._renderer.unparsed, limits)
+        self._listener = Listener(
+            exchange.go_on, self._renderer.unparsed, limits, exchange.begin, self._shelf
+        )
         return await asyncio.get_running_loop().create_server(self._listener, sock=listening)
 
     async def _admin(self, stack: AsyncExitStack, listening: socket.socket) -> None:
@@ -292,6 +300,14 @@ class Worker:
     async def _close_server(self, server: asyncio.Server) -> None:
         server.close()
         await self._listener.shutdown(timeout=1.0)
+
+
+def spare_collector() -> None:
+    """Keep what lives as long as the process out of the garbage collector's rounds, and make those rarer:
+    a request leaves hardly any cycles, and looking for them took a quarter of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _timeouts(settings: Settings) -> dict[str, float]:

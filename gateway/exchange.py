@@ -28,7 +28,7 @@ from gateway.deliveries import Deliveries
 from gateway.errors import Problem
 from gateway.forward import Fetched
 from gateway.handout import Handout
-from gateway.intake import Intake
+from gateway.intake import Intake, Later
 from gateway.leases import LEASE, Kept, Leases
 from gateway.observe import Metrics
 from gateway.orphans import Orphans
@@ -53,6 +53,14 @@ class Times:
     """How long an authorization may be valid."""
     settle_wait: float
     """How long a request waits for its settlement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request that is being worked on."""
+
+    entry: Entry
+    later: Later
 
 
 class Exchange:
@@ -93,12 +101,23 @@ class Exchange:
         self._metrics = metrics
         self._times = times
 
-    async def __call__(self, request: web.BaseRequest) -> Answer | Written:
-        """The listener's handler: every outcome is an answer, every Problem is rendered here."""
-        entry = Entry(request)
-        hold = self._budget.hold()
+    def begin(self, request: web.BaseRequest) -> Answer | Begun:
+        """The answer where nothing has to be waited for, or what :meth:`go_on` goes on with."""
+        entry = Entry(request.method)
         try:
-            answer = await self._answer(request, hold, entry)
+            found = self._intake.look(request, entry)
+        except Problem as problem:
+            found = self._renderer.problem(problem, entry)
+        if isinstance(found, Answer):
+            self._renderer.finished(entry, found.status)
+            return found
+        return Begun(entry, found)
+
+    async def go_on(self, begun: Begun) -> Answer | Written:
+        """The listener's handler: every outcome is an answer, every Problem is rendered here."""
+        entry, hold = begun.entry, self._budget.hold()
+        try:
+            answer = await self._answer(begun, hold)
         except Problem as problem:
             answer = self._renderer.problem(problem, entry)
         except BaseException:
@@ -112,8 +131,8 @@ class Exchange:
         self._renderer.finished(entry, answer.status)
         return answer
 
-    async def _answer(self, request: web.BaseRequest, hold: Hold, entry: Entry) -> Answer | Written:
-        purchase = await self._intake.take(request, hold, entry)
+    async def _answer(self, begun: Begun, hold: Hold) -> Answer | Written:
+        purchase = await self._intake.take(begun.later, hold)
         return await self._reserve(purchase) if isinstance(purchase, Purchase) else purchase
 
     # RESERVE

@@ -5,8 +5,10 @@ Garbage stops before any store, chain or upstream work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -26,6 +28,9 @@ from gateway.relay import Relay
 from gateway.render import Entry, Renderer
 from gateway.watch import StoreWatch
 from policies.route import Route
+
+Later: TypeAlias = "Callable[[Hold], Awaitable[Purchase | Answer | Written | Later]]"
+"""What is left to do for a request; what is held meanwhile counts against the hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +70,60 @@ class Intake:
         self._bounds = bounds
         self._desk = desk
 
-    async def take(self, request: web.BaseRequest, hold: Hold, entry: Entry) -> Purchase | Answer | Written:
-        """A purchase, or the answer where there is none. Every Problem is the caller's to render."""
+    def look(self, request: web.BaseRequest, entry: Entry) -> Answer | Later:
+        """The answer where nothing has to be waited for, or what comes next.
+
+        Every Problem is the caller's to render.
+        """
         incoming = self._acceptor.accept(request, entry.request_id)
-        entry.incoming = incoming
+        entry.incoming, entry.path = incoming, incoming.target.path
         if self._desk is not None and self._desk.serves(incoming.target.path):
-            entry.own_path = self._desk.logged(incoming.target.path)
-            return await self._desk.answer(incoming, hold)
+            # It may name a secret.
+            entry.own, entry.path = True, self._desk.logged(incoming.target.path)
+            return partial(self._desk.answer, incoming)
         if incoming.method == "OPTIONS" and self._pricing.priced(incoming):
             return self._renderer.preflight(incoming)
-        route, body = await self._match(incoming, hold)
-        entry.route = route
-        if route.free:
-            return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
-        self._watch.require()
-        names = [header for name in route.accept for header in self._rails[name].headers]
-        presented = headers.credential(incoming.fields, names)
-        quotes = self._pricing.quotes(incoming, route, body)
-        if presented is None:
-            self._metrics.challenges.labels(route.name).inc()
-            return self._outcomes.challenge(incoming, route, quotes[0], "payment_required", entry)
-        return await self._read(presented, incoming, route, quotes, body, hold, entry)
-
-    async def _match(self, incoming: Incoming, hold: Hold) -> tuple[Route, bytes | None]:
-        """The route, and the body where finding it (or its price) takes reading that."""
         route = self._pricing.route(incoming, None)
-        if route is not None:
-            return route, None
+        if route is None:
+            return partial(self._match, incoming, entry)
+        return self._matched(incoming, route, None, entry)
+
+    async def take(self, later: Later, hold: Hold) -> Purchase | Answer | Written:
+        """A purchase, or the answer where there is none. Every Problem is the caller's to render."""
+        found = await later(hold)
+        while not isinstance(found, Purchase | Answer | Written):
+            found = await found(hold)
+        return found
+
+    async def _match(self, incoming: Incoming, entry: Entry, hold: Hold) -> Answer | Later:
+        """Where finding the route, or its price, takes reading the body."""
         if headers.carries_credential(incoming.fields):
             invite_body(incoming)
         body = await self._read_body(incoming, hold)
         route = self._pricing.route(incoming, body)
         assert route is not None
-        return route, body
+        return self._matched(incoming, route, body, entry)
+
+    def _matched(self, incoming: Incoming, route: Route, body: bytes | None, entry: Entry) -> Answer | Later:
+        entry.route = route
+        if route.free:
+            return partial(self._pass_through, incoming, route)
+        self._watch.require()
+        names = self._names(route)
+        presented = headers.credential(incoming.fields, names)
+        quotes = self._pricing.quotes(incoming, route, body)
+        if presented is None:
+            self._renderer.challenged(entry)
+            answer = self._outcomes.challenge(incoming, route, quotes[0], "payment_required", entry)
+            answer.about = entry
+            return answer
+        return partial(self._read, presented, incoming, route, quotes, body, entry)
+
+    async def _pass_through(self, incoming: Incoming, route: Route, hold: Hold) -> Written:
+        return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
+
+    def _names(self, route: Route) -> list[str]:
+        return [header for name in route.accept for header in self._rails[name].headers]
 
     async def _read_body(self, incoming: Incoming, hold: Hold) -> bytes:
         return await read_body(incoming, self._bounds.max_body, self._bounds.body_timeout, hold)
@@ -109,8 +135,8 @@ class Intake:
         route: Route,
         quotes: Sequence[Quote],
         body: bytes | None,
-        hold: Hold,
         entry: Entry,
+        hold: Hold,
     ) -> Purchase | Answer:
         header, value = presented
         rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)

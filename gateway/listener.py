@@ -11,15 +11,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
-from gateway.answers import Answer
+from gateway.answers import Answer, stays_open
 from gateway.errors import ClientError, Problem
+
+if TYPE_CHECKING:
+    from gateway.shelf import Shelf
 
 MAX_FIELD = 64 * 1024
 """Bytes of one header field: contract-wallet signatures and echoed extensions need kilobytes."""
@@ -32,7 +35,8 @@ LINGER = 2.0
 _TOO_MANY = "Too many headers received"
 """How aiohttp says it; a test pins this."""
 
-Handler = Callable[[web.BaseRequest], Awaitable[Any]]
+Begin = Callable[[web.BaseRequest], Any]
+Handler = Callable[[Any], Awaitable[Any]]
 Render = Callable[[Problem, web.BaseRequest], Answer]
 
 
@@ -50,6 +54,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_answered",
+        "_begun",
         "_client_ended",
         "_header_bytes",
         "_header_deadline",
@@ -64,6 +69,8 @@ class Connection(RequestHandler):
         super().__init__(listener, **kwargs)
         self._listener = listener
         self._answered = 0
+        self._begun: tuple[web.BaseRequest, Any] | None = None
+        """What was begun of the request that is next."""
         self._client_ended = asyncio.Event()
         self._header_deadline: asyncio.TimerHandle | None = None
         self._header_bytes = 0
@@ -96,18 +103,75 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Give a request's header ``header_timeout`` from its first byte, and no more than ``MAX_HEADER``."""
-        if self._awaits_header():
-            self._header_bytes += len(data)
-            if self._header_deadline is None and self._idle():
-                self._await_header()
+        fresh = self._header_bytes == 0 and self._awaits_header() and self._can_answer_now()
+        if fresh and self._answered_again(data):
+            return
+        awaited = self._awaits_header()
         seen = self._request_count
+        # Whoever waits for a request is told below: it may be answered by then.
+        waiter, self._waiter = self._waiter, None
         super().data_received(data)
+        self._waiter = waiter
         if self._request_count != seen:
             self._fail_broken_body()
             self._header_arrived()
             self._newest = self._messages[-1][1] if self._messages else self._newest
-        elif self._header_bytes > MAX_HEADER:
-            self._refuse_header()
+            self._begin(data if fresh else b"")
+        elif awaited:
+            self._header_goes_on(len(data))
+
+    def _can_answer_now(self) -> bool:
+        """Whether an answer may be written the moment its request is here."""
+        waits = self._waiter is not None and not self._waiter.done() and not self._messages
+        return waits and not (self.writing_paused or self._upgraded or self.last_answer or self._close)
+
+    def _answered_again(self, data: bytes) -> bool:
+        """Whether this very request was answered a moment ago, and now again."""
+        shelf = self._listener.shelf
+        answer = None if shelf is None else shelf.again(data)
+        if answer is None or self.transport is None:
+            return False
+        self._header_arrived()
+        self._request_count += 1
+        self._wrote(answer)
+        return True
+
+    def _begin(self, data: bytes) -> None:
+        """Answer what came at once where that is possible, else wake who waits for it.
+
+        ``data``: all of what came, where a request began with it.
+        """
+        waiter = self._waiter
+        if waiter is None or waiter.done() or not self._messages:
+            return
+        message, payload = self._messages[0]
+        whole = len(self._messages) == 1 and payload is EMPTY_PAYLOAD and not isinstance(message, _ErrInfo)
+        if not (data and whole) or self._upgraded:
+            waiter.set_result(None)
+            return
+        request = self._request(message, payload)
+        begun = self._started(request)
+        if not isinstance(begun, Answer) or not self._write_now(request, begun, data):
+            self._begun = request, begun
+            waiter.set_result(None)
+
+    def _write_now(self, request: web.BaseRequest, answer: Answer, data: bytes) -> bool:
+        """Whether the answer is on its way and the connection ready for another request."""
+        if not (answer.keep_alive and stays_open(request)) or self.transport is None:
+            return False
+        self._messages.clear()
+        self._make_room()
+        encoded = answer.encode(request)
+        if answer.about is not None and self._listener.shelf is not None and request.version == (1, 1):
+            self._listener.shelf.put(data, encoded, answer.about)
+        self._wrote(encoded)
+        return True
+
+    def _wrote(self, answer: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(answer)
+        self._answered += 1
+        self._keep_alive_from_now()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a half-closed connection until what it asked for is answered."""
@@ -132,19 +196,107 @@ class Connection(RequestHandler):
         """Whether the request being answered is the last one on this connection."""
         return self.last_answer and not self._messages
 
-    async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+    async def start(self) -> None:
+        """Answer one request after the other, in this task: aiohttp starts another one for each."""
+        try:
+            going_on = True
+            while going_on and not (self._force_close or self._close):
+                if not self._messages:
+                    await self._next()
+                message, payload = self._messages.popleft()
+                self._make_room()
+                going_on = await self._serve(message, payload)
+                self._keep_alive_from_now()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        finally:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _next(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _make_room(self) -> None:
+        """Read on, where reading was stopped because too many requests waited."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+
+    async def _serve(self, message: Any, payload: StreamReader) -> bool:
+        """Answer one request; whether another may follow on this connection."""
+        self._request_in_progress = True
+        try:
+            request, begun = self._begun or (self._request(message, payload), None)
+            self._begun, self._current_request = None, request
+            answer = await self._answer(request, message, begun)
+            self._current_request = None
+            return await self._finish(request, payload, answer)
+        finally:
+            self._current_request, self._request_in_progress = None, False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+
+    def _request(self, message: Any, payload: StreamReader) -> web.BaseRequest:
+        """No writer and no task: answers go to the transport, and all requests share one task."""
+        read = ERROR if isinstance(message, _ErrInfo) else message
+        return web.BaseRequest(read, payload, self, cast(Any, None), cast(Any, None), self._loop)
+
+    async def _answer(self, request: web.BaseRequest, message: Any, begun: Any) -> Any:
+        if isinstance(message, _ErrInfo):
+            return self.handle_error(request, message.status, message.exc, message.message)
+        begun = begun or self._started(request)
+        if isinstance(begun, Answer):
+            return begun
+        try:
+            return await self._listener.request_handler(begun)
+        except Exception as error:  # noqa: BLE001 - the border: whatever it is, its client gets a 500
+            return self.handle_error(request, 500, error)
+
+    def _started(self, request: web.BaseRequest) -> Any:
+        try:
+            return self._listener.begin(request)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self.handle_error(request, 500, error)
+
+    async def _finish(self, request: web.BaseRequest, payload: StreamReader, answer: Any) -> bool:
         """Write the answer; take no further request where the client or we have said so meanwhile."""
-        response, gone = await super().finish_response(*args)
+        there = await self._write(request, answer)
         self.on_ended = None
         self._answered += 1
-        if self._messages:
-            # aiohttp has read on here, behind an upgrade that was declined.
-            self._newest = self._messages[-1][1]
         if self.last_answer and not self._owes():
             self._close = True
-        if not response.keep_alive:
+        if not answer.keep_alive:
             await self._linger()
-        return response, gone
+        if not payload.is_eof():
+            self._close = True
+            payload.set_exception(ConnectionResetError("the request is answered"))
+        return there and bool(answer.keep_alive)
+
+    async def _write(self, request: web.BaseRequest, answer: Any) -> bool:
+        if self._upgraded:
+            # Behind an upgrade that was declined aiohttp has to be told to read on.
+            _, gone = await self.finish_response(request, answer, None)
+            self._newest = self._messages[-1][1] if self._messages else self._newest
+            return not gone
+        try:
+            await answer.prepare(request)
+        except ConnectionError:
+            return False
+        return True
+
+    def _keep_alive_from_now(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
 
     def handle_error(  # type: ignore[override]
         self,
@@ -213,6 +365,13 @@ class Connection(RequestHandler):
             self._request_count -= 1
             self._newest.set_exception(web.RequestPayloadError("malformed body"))
 
+    def _header_goes_on(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER:
+            self._refuse_header()
+        elif self._header_deadline is None and self._idle():
+            self._await_header()
+
     def _refuse_header(self) -> None:
         error = _ErrInfo(status=431, exc=LineTooLong(b"header", MAX_HEADER), message="")
         self._messages.append((error, EMPTY_PAYLOAD))
@@ -238,8 +397,18 @@ class Connection(RequestHandler):
 class Listener(web.Server):
     """Makes a :class:`Connection` for every client."""
 
-    def __init__(self, handler: Handler, render: Render, limits: Limits) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        render: Render,
+        limits: Limits,
+        begin: Begin = lambda request: request,
+        shelf: Shelf | None = None,
+    ) -> None:
+        """``begin`` gives a request's answer at once, or what ``handler`` makes one of."""
         super().__init__(handler, handler_cancellation=False)
+        self.begin = begin
+        self.shelf = shelf
         self.render = render
         self.limits = limits
 

@@ -13,6 +13,7 @@ from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics
 from gateway.payment import Payment, Standing, State, Why
+from gateway.prepared import Preparing
 from gateway.rails.base import Outcome, Quote, Rail, Refusal
 from gateway.render import Entry, Renderer
 from policies.route import Route
@@ -31,7 +32,7 @@ class Outcomes:
     def __init__(
         self, rails: Mapping[str, Rail], deliveries: Deliveries, renderer: Renderer, metrics: Metrics
     ) -> None:
-        self._rails = rails
+        self._preparing = Preparing(rails)
         self._deliveries = deliveries
         self._renderer = renderer
         self._metrics = metrics
@@ -43,11 +44,10 @@ class Outcomes:
     def _challenge(
         self, incoming: Incoming, route: Route, quote: Quote, refusal: Refusal, entry: Entry
     ) -> Answer:
-        every = {name: self._rails[name].challenge(quote, refusal.reason) for name in route.accept}
-        challenges = {name: each for name, each in every.items() if each is not None}
-        if not challenges:
+        prepared = self._preparing.find(route, quote, refusal)
+        if prepared is None:
             raise Unavailable("settlement_unavailable", "payments cannot be settled right now; try again")
-        return self._renderer.challenge(incoming, challenges, refusal, entry)
+        return self._renderer.challenge(incoming, prepared, quote.resource, refusal.reason, entry)
 
     def refused(self, purchase: Purchase, refusal: Refusal) -> Answer:
         """A fresh challenge that says why, or 403."""

@@ -70,6 +70,8 @@ class Pricing:
 
     def quotes(self, incoming: Incoming, route: Route, body: bytes | None) -> list[Quote]:
         """What the request costs now, then what it was quoted at before a reload."""
+        if not self._previous:
+            return [self._quote(incoming, route, body)]
         now = time.monotonic()
         old = [self._old_quote(each.table, incoming, body) for each in self._previous if each.until > now]
         return [self._quote(incoming, route, body), *(quote for quote in old if quote is not None)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from gateway import headers
@@ -18,10 +17,29 @@ from gateway.forward import Fetched
 from gateway.headers import Field
 from gateway.observe import Metrics, request_line
 from gateway.payment import Payment, State
-from gateway.rails.base import Challenge, Credential, Refusal
+from gateway.prepared import Prepared
+from gateway.rails.base import Credential
 from policies.route import Route
 
 NO_STORE = (b"Cache-Control", b"no-store")
+_JSON = (b"Content-Type", b"application/json")
+
+
+class _Ids:
+    """Request ids, 80 random bits each; the system is asked for many at a time."""
+
+    def __init__(self) -> None:
+        self._ready: list[str] = []
+
+    def fresh(self) -> str:
+        """20 hex digits."""
+        if not self._ready:
+            drawn = os.urandom(2560).hex()
+            self._ready = [drawn[at : at + 20] for at in range(0, len(drawn), 20)]
+        return self._ready.pop()
+
+
+_ids = _Ids()
 
 
 class Entry:
@@ -31,7 +49,8 @@ class Entry:
         "credential",
         "incoming",
         "method",
-        "own_path",
+        "own",
+        "path",
         "payment",
         "reason",
         "request_id",
@@ -41,14 +60,16 @@ class Entry:
         "upstream_seconds",
     )
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self.request_id = secrets.token_hex(10)
-        self.method = request.method
+    def __init__(self, method: str) -> None:
+        self.request_id = _ids.fresh()
+        self.method = method
         self.started = time.monotonic()
         self.incoming: Incoming | None = None
         self.route: Route | None = None
-        self.own_path: str | None = None
-        """As it is logged, where it is a path of our own: it may name a secret."""
+        self.path: str | None = None
+        """As it is logged."""
+        self.own = False
+        """Whether it is a path of our own."""
         self.credential: Credential | None = None
         self.payment: Payment | None = None
         self.state: State | None = None
@@ -66,7 +87,7 @@ class Entry:
             "request_id": self.request_id,
             "route": self.route.name if self.route else None,
             "method": self.method,
-            "path": self.own_path or (self.incoming.target.path if self.incoming else None),
+            "path": self.path,
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
             "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),
@@ -91,7 +112,7 @@ class Renderer:
 
     def unparsed(self, problem: Problem, request: web.BaseRequest) -> Answer:
         """The answer to bytes that were no request, with its own log line."""
-        entry = Entry(request)
+        entry = Entry(request.method)
         answer = self.problem(problem, entry)
         self.finished(entry, answer.status)
         return answer
@@ -113,28 +134,31 @@ class Renderer:
         return Answer(problem.status, fields, problem.body(entry.request_id, members), close=problem.close)
 
     def challenge(
-        self,
-        incoming: Incoming,
-        challenges: Mapping[str, Challenge],
-        refusal: Refusal,
-        entry: Entry,
+        self, incoming: Incoming, prepared: Prepared, resource: str, reason: str, entry: Entry
     ) -> Answer:
-        """The 402 with every way to pay: the v1 body, our members beside it, other rails in ``rails``."""
-        entry.reason = refusal.reason
-        fields: list[Field] = [field for each in challenges.values() for field in each.fields]
-        pages = [each.page for each in challenges.values() if each.page is not None]
-        if pages and incoming.method == "GET":
+        """The 402 with every way to pay."""
+        entry.reason = reason
+        fields = prepared.documents(resource)
+        if prepared.pages and incoming.method == "GET":
             fields.append((b"Vary", b"Accept"))
-        if pages and _navigates(incoming):
-            page = pages[0](incoming.method, _target(incoming))
-            return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
-        body: dict[str, Any] = {"x402Version": 1, "error": refusal.reason, "accepts": []}
-        for each in challenges.values():
-            body |= each.body
-        rails = {name: each.how for name, each in challenges.items() if each.how}
-        body |= {"code": refusal.reason, "request_id": entry.request_id, "rails": rails, **refusal.members}
-        fields += [(b"Content-Type", b"application/json"), NO_STORE, *self._ours(entry)]
-        return Answer(402, fields, orjson.dumps(body))
+            if _navigates(incoming):
+                page = prepared.pages[0](incoming.method, _target(incoming))
+                return Answer(402, [*fields, *page.fields, *self._ours(entry)], page.body)
+        fields += [_JSON, NO_STORE, *self._ours(entry)]
+        return Answer(402, fields, prepared.body(resource, entry.request_id))
+
+    def repeated(self, about: Entry) -> bytes:
+        """The id of one more request that was told the same as another."""
+        entry = Entry(about.method)
+        entry.path, entry.route, entry.reason = about.path, about.route, about.reason
+        self.challenged(entry)
+        self.finished(entry, 402)
+        return entry.request_id.encode()
+
+    def challenged(self, entry: Entry) -> None:
+        """Count one 402 to a request without a credential."""
+        assert entry.route is not None
+        self._metrics.challenged(entry.route.name)
 
     def paid(self, incoming: Incoming, fetched: Fetched, receipt: Sequence[Field]) -> Answer:
         """The upstream's answer, unfit for shared caches, with the receipt."""
@@ -168,14 +192,13 @@ class Renderer:
         """Count and log one answered request."""
         seconds = time.monotonic() - entry.started
         route = entry.route.name if entry.route else ""
-        self._metrics.requests.labels(route, _known(entry.method), str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.answered(route, _known(entry.method), status, seconds)
         request_line(entry.line(status, seconds))
 
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
         priced = entry.route is not None and not entry.route.free
-        if (priced or entry.own_path) and entry.incoming is not None:
+        if (priced or entry.own) and entry.incoming is not None:
             fields += headers.cors(self._origins, entry.incoming.origin)
         return fields
 

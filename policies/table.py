@@ -15,7 +15,7 @@ from policies.facts import AMBIGUOUS, MISSING, RequestFacts, Unclear
 from policies.lookalike import loose
 from policies.price import AmbiguousPrice, all_hold, at_least
 from policies.route import Route
-from policies.target import BadTarget, Target, split_authority
+from policies.target import MEMORABLE, REMEMBERED, BadTarget, Target, split_authority
 from policies.trie import Trie
 
 
@@ -43,8 +43,8 @@ class NeedsBody:
 _COMMON = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 """What a 405 of an any-method route names: such a route refuses only OPTIONS, when it is paid."""
 
-REMEMBERED, MEMORABLE = 1024, 512
-"""Paths whose candidates are kept, and the longest such path: what strangers send must not fill memory."""
+_LONGEST_METHOD = 16
+"""Of those whose outcomes are remembered."""
 
 Found = tuple[tuple[int, ...], tuple[int, ...]]
 Outcome = Route | NoRoute | MethodNotAllowed | NeedsBody
@@ -77,6 +77,9 @@ class RouteTable:
         self._loose = Trie(((number, route.pattern) for number, route in numbered), folded=True)
         self._any_paid = any(not route.free for route in self.routes)
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._search)
+        self._plain = not any(route.host or route.conditions for route in self.routes)
+        """Whether method and path alone decide."""
+        self._decided: dict[tuple[str, str], Outcome] = {}
 
     def match(self, facts: RequestFacts) -> Outcome:
         """The route that takes a request, or why there is none.
@@ -84,7 +87,17 @@ class RouteTable:
         BadTarget (400) where the path uses escapes the route did not opt into;
         AmbiguousPrice (400) where an unclear value would decide for a cheaper route.
         """
-        return self._match(facts, Trail())
+        path = facts.target.path
+        if not self._plain or len(path) > MEMORABLE or len(facts.method) > _LONGEST_METHOD:
+            return self._match(facts, Trail())
+        key = (facts.method, path)
+        outcome = self._decided.get(key)
+        if outcome is None:
+            outcome = self._match(facts, Trail())
+            if len(self._decided) >= REMEMBERED:
+                self._decided.clear()
+            self._decided[key] = outcome
+        return outcome
 
     def explain(self, facts: RequestFacts) -> Explanation:
         """As :meth:`match`, with what was passed over."""

@@ -10,10 +10,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 OPT_IN = {"2F": "slash", "25": "percent", "3B": "semicolon"}
 """Escapes a route may opt into (``allow_encoded``), by their hex."""
+
+REMEMBERED, MEMORABLE = 1024, 512
+"""Targets that are remembered, and the longest such: what strangers send must not fill memory."""
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
 _PATH = re.compile(r"""/[!$%&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]*\Z""")
@@ -52,6 +56,10 @@ class Target:
 
 def canonical(raw: str) -> Target:
     """The canonical form of an origin-form target (RFC 9112 section 3.2.1); BadTarget if it has none."""
+    return _remembered(raw) if len(raw) <= MEMORABLE else _canonical(raw)
+
+
+def _canonical(raw: str) -> Target:
     path, mark, query = raw.partition("?")
     if not _PATH.match(path):
         raise BadTarget("the path must start with / and hold only printable ASCII that RFC 3986 allows")
@@ -64,6 +72,9 @@ def canonical(raw: str) -> Target:
     if encoded:
         _refuse_hidden_dots(path)
     return Target(path, query if mark else None, _segments(path), frozenset(encoded))
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_canonical)
 
 
 def _segments(path: str) -> tuple[str, ...]:

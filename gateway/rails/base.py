@@ -35,7 +35,8 @@ class Quote:
 class Challenge:
     """One rail's part of a 402."""
 
-    fields: Sequence[Field] = ()
+    documents: Sequence[tuple[bytes, Mapping[str, Any]]] = ()
+    """Header fields whose values are JSON objects in base64."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """Members of the JSON body."""
     how: Mapping[str, Any] = field(default_factory=dict)
@@ -158,6 +159,9 @@ class Rail(Protocol):
 
         None while nothing could be settled: no work must be taken then.
         """
+
+    def standing(self, quote: Quote) -> object:
+        """What its challenge depends on beside the quote: the same is said as long as this stays equal."""
 
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """Decode and check what needs no I/O; MalformedCredential is the client's fault.

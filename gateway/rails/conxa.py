@@ -105,6 +105,10 @@ class ConxaRail:
         }
         return Challenge(how=how, page=partial(_page, quote.description, _in_words(quote.metering)))
 
+    def standing(self, quote: Quote) -> object:
+        """It is always the same."""
+        return None
+
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """A connection made here, or any session; the replay key is (session, ``Idempotency-Key``)."""
         if header == CONNECTION:

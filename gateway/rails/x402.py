@@ -37,7 +37,6 @@ from facilitator.wire import (
     PaymentPayload,
     PaymentRequirements,
     decode_payment,
-    encode_header,
     payment_document,
     read_opaque,
     read_payment,
@@ -94,11 +93,14 @@ class X402Rail:
         if not offers:
             return None
         about = (offers, quote.resource, quote.description, quote.mime_type, error)
-        fields: list[Field] = []
-        if 2 in self._versions:
-            fields.append((b"PAYMENT-REQUIRED", encode_header(payment_required_v2(*about)).encode()))
+        documents = [(b"PAYMENT-REQUIRED", payment_required_v2(*about))] if 2 in self._versions else []
         body = payment_required_v1(*about) if 1 in self._versions else {"error": error}
-        return Challenge(fields, body)
+        return Challenge(documents, body)
+
+    def standing(self, quote: Quote) -> object:
+        """Which networks could settle, and what their facilitators want told."""
+        asked, ask = self._offers(quote.money, quote.terms), self._facilitator
+        return [(ask.ready(each.network), ask.extra(each.network, each.scheme)) for each in asked]
 
     def read(self, header: str, value: str, quotes: Sequence[Quote], key: str | None) -> Credential | Refusal:
         """Decode, find our own terms, check the signature; MalformedCredential for what is no payment."""

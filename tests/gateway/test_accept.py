@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.accept import Acceptor, Forwarded, Incoming
 from gateway.errors import ClientError
@@ -23,8 +24,10 @@ def accept(
     version: tuple[int, int] = (1, 1),
     method: str = "GET",
 ) -> Incoming:
+    decoded = [(name.decode(), value.decode(errors="surrogateescape")) for name, value in fields]
     raw: Any = SimpleNamespace(
         _message=SimpleNamespace(raw_headers=(*fields,), path=path),
+        headers=CIMultiDictProxy(CIMultiDict(decoded)),
         method=method,
         version=version,
         remote=peer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.observe import Metrics, request_line
+from gateway.observe import Metrics, request_line, say
 
 PROGRAM = """
 import logging, sys
@@ -55,9 +56,31 @@ def test_a_stdout_that_takes_nothing_stops_nothing(broken: str, tmp_path: Path) 
     assert done.returncode == 7 and done.stderr == "WARNING library careful\n"
 
 
-def test_what_is_not_known_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_not_known_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     request_line({"status": 200, "tx": None, "amount": "0"})
-    assert "tx" not in capfd.readouterr().out
+    await asyncio.sleep(0)
+    told = json.loads(capfd.readouterr().out)
+    assert told.pop("ts").endswith("Z")
+    assert told == {"status": 200, "amount": "0", "level": "info", "event": "request"}
+
+
+async def test_lines_of_one_turn_leave_in_pieces_that_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes may write to the same pipe."""
+    pieces: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda _, piece: pieces.append(piece))
+    for number in range(100):
+        request_line({"number": number, "path": "/" + "x" * 100})
+    assert not pieces
+    await asyncio.sleep(0)
+    assert len(pieces) < 10 and all(len(piece) <= 4096 and piece.endswith(b"\n") for piece in pieces)
+    assert [json.loads(line)["number"] for line in b"".join(pieces).splitlines()] == list(range(100))
+
+
+async def test_an_event_does_not_overtake_a_request(capfd: pytest.CaptureFixture[str]) -> None:
+    request_line({"status": 200})
+    say("later")
+    first, last = capfd.readouterr().out.splitlines()
+    assert json.loads(first)["status"] == 200 and last == "later"
 
 
 def test_no_metric_has_a_label_for_payers() -> None:

@@ -284,7 +284,7 @@ class Process:
             metrics=METRICS,
             times=Times(MAX_TIMEOUT, SETTLE_WITHIN + 2.0),
         )
-        self._listener = Listener(exchange, renderer.unparsed, _LIMITS)
+        self._listener = Listener(exchange.go_on, renderer.unparsed, _LIMITS, exchange.begin)
 
     def _rail(self, rpc: RpcLink) -> X402Rail:
         clock = CLOCK.unix

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import pytest
 from kit.accounts import new_account
-from kit.answers import decoded
 from kit.payments import sign_payment
 from pydantic import SecretStr
 from standins.conxa import ConxaServer
@@ -99,7 +98,7 @@ class X402Bench:
     async def pay(self) -> tuple[str, str]:
         challenge = self.rail.challenge(QUOTE, "payment_required")
         assert challenge is not None
-        offer = decoded(dict(challenge.fields)[b"PAYMENT-REQUIRED"])["accepts"][0]
+        offer = dict(challenge.documents)[b"PAYMENT-REQUIRED"]["accepts"][0]
         ((header, value),) = sign_payment(new_account().key, offer).headers.items()
         return header, value
 

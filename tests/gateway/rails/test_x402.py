@@ -121,7 +121,7 @@ def signed(rail: X402Rail, version: int, quote: Quote = QUOTE, **changes: Any) -
     accepts = (
         challenge.body["accepts"]
         if version == 1
-        else decoded(dict(challenge.fields)[b"PAYMENT-REQUIRED"])["accepts"]
+        else dict(challenge.documents)[b"PAYMENT-REQUIRED"]["accepts"]
     )
     return sign_payment(new_account().key, accepts[0], version, **changes)
 
@@ -260,7 +260,8 @@ def test_a_v1_only_rail_sends_no_v2_header(facilitator: RecordingFacilitator) ->
         settle_within={"eip155:84532": 30.0},
         worth=lambda terms: terms.amount,
     )
-    assert rail.headers == ("X-PAYMENT",) and not rail.challenge(QUOTE, "payment_required").fields
+    challenge = rail.challenge(QUOTE, "payment_required")
+    assert challenge is not None and rail.headers == ("X-PAYMENT",) and not challenge.documents
 
 
 async def test_without_gas_nothing_is_offered_and_nothing_verified(
