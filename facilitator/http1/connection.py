@@ -221,13 +221,13 @@ class Connection(asyncio.Protocol):
         self._free(self)
 
     def _fail(self, error: Exception) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.end(error)
         if self._writing is not None:
             self._writing.cancel()
         if self._transport is not None:
             self._transport.abort()
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.end(error)
 
     def _pause(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

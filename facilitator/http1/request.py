@@ -45,8 +45,9 @@ def lines(fields: Iterable[Field]) -> bytes:
 
 def encode(method: str, target: str, block: bytes, body: Body) -> bytes:
     """The head of a request with the field ``lines`` of ``block``; Unsendable as those."""
-    line = method.encode() + b" " + target.encode()
-    if line.translate(None, _VISIBLE) != b" " or method.encode().translate(None, _TOKEN) or not target:
+    name = method.encode()
+    line = name + b" " + target.encode()
+    if not (name and target) or name.translate(None, _TOKEN) or line.translate(None, _VISIBLE) != b" ":
         raise Unsendable("not a request line")
     return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, block, _framing(body))
 
