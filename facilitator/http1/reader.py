@@ -138,8 +138,10 @@ class Reader:
             self.whole = True
             if self._bare:
                 self._parser = None  # it waits for content
+        elif length is not None:
+            self._left = length
         elif not chunked:
-            self._left = math.inf if length is None else length
+            self._left, self.reusable = math.inf, False
         self._answer.begin(status, fields, length)
 
     def on_body(self, data: bytes) -> None:
