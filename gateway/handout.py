@@ -90,17 +90,17 @@ class Handout:
             upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id, measure)
             timeout, body = self._timeout(purchase), _asked(purchase, measure)
             asked = self._forwarder.exchange(purchase.incoming, upstream, body, extra, timeout)
-            async with asked as response:
+            with await asked as answer:
                 reach("K4")
-                fields = checked_fields(response)
-                if response.status not in purchase.route.success:
-                    fetched = await self._forwarder.hold_back(response, fields, purchase.hold)
+                fields = checked_fields(answer)
+                if answer.status not in purchase.route.success:
+                    fetched = await self._forwarder.hold_back(answer, fields, purchase.hold)
                     return Streamed(self._renderer.unpaid(fetched), served=False)
                 passed_on = self._renderer.paid_head(purchase.incoming, fields, receipt)
                 tee = Tee(self._max_answer, purchase.hold)
                 measure.begin(*_content(fields))
                 stream = PaidStream(
-                    purchase.incoming, response, fields, passed_on, tee, measure, timeout, deadline, kept
+                    purchase.incoming, answer, fields, passed_on, tee, measure, timeout, deadline, kept
                 )
                 return await self._run(purchase, payment_id, stream, commit)
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from types import TracebackType
+from typing import cast
 
-import aiohttp
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import Payload
-from aiohttp.web_protocol import RequestHandler
 
+from facilitator.http1.answer import Answer
+from facilitator.http1.request import Body
 from gateway.accept import Incoming, invite_body
 from gateway.answers import Head, Written, framing, has_body, send, stays_open
 from gateway.errors import ClientError, Problem, UpstreamError
-from gateway.forward import Forwarder, checked_fields, chunks_of
-from gateway.headers import emittable, from_upstream, values
+from gateway.forward import Forwarder, checked_fields, next_of
+from gateway.headers import from_upstream, values
 from gateway.listener import Connection
+from gateway.tunnel import tunnel
 
-_PIPE_LIMIT = 256 * 1024
 _CLIENT_GONE = 499
 """What the log says of a client that did not wait for its answer (nginx's number)."""
 _OTHER_HTTP = ("h2", "h3", "http", "tls")
@@ -38,37 +35,36 @@ class Relay:
     async def pass_through(self, incoming: Incoming, upstream: str, timeout: float) -> Written:
         """Forward without holding anything back; ``timeout`` (seconds) to the headers and between chunks."""
         try:
-            async with _until_gone(incoming.raw):
+            with _UntilGone(incoming.raw):
                 if wanted := _upgrade_of(incoming):
                     return await self._upgrade(incoming, upstream, timeout, wanted)
-                return await self._stream(incoming, upstream, timeout)
+                body = self._body(incoming)
+                with await self._forwarder.exchange(incoming, upstream, body, (), timeout) as answer:
+                    return await _pass_on(incoming, answer)
         except ConnectionError:
             return Written(_CLIENT_GONE, keep_alive=False)
 
-    async def _stream(self, incoming: Incoming, upstream: str, timeout: float) -> Written:
-        body = self._body(incoming, timeout)
-        try:
-            async with self._forwarder.exchange(incoming, upstream, body, (), timeout) as response:
-                return await _answer(incoming, response)
-        except UpstreamError:
-            if body is not None and body.problem is not None:
-                raise body.problem from None
-            raise
-
-    def _body(self, incoming: Incoming, patience: float) -> RequestBody | None:
+    def _body(self, incoming: Incoming) -> Body:
         if not incoming.has_body:
-            return None
-        if (incoming.raw.content_length or 0) > self._max_body:
-            raise ClientError("body_too_large", "the request body is too large", status=413, close=True)
+            return b""
+        request = incoming.raw
+        if (request.content_length or 0) > self._max_body:
+            raise _too_large()
         invite_body(incoming)
-        return RequestBody(incoming.raw, self._max_body, self._body_timeout, patience)
+        if request.content.is_eof() and request.content.exception() is None:
+            body: bytes = request.content.read_nowait()
+            if len(body) > self._max_body:
+                raise _too_large()
+            return body
+        return RequestBody(request, self._max_body, self._body_timeout)
 
     async def _upgrade(self, incoming: Incoming, upstream: str, timeout: float, wanted: bytes) -> Written:
         extra = ((b"Connection", b"Upgrade"), (b"Upgrade", wanted))
-        async with self._forwarder.exchange(incoming, upstream, None, extra, timeout) as response:
-            if response.status != 101:
-                return await _answer(incoming, response)
-            return await _tunnel(incoming, response)
+        asked = self._forwarder.exchange(incoming, upstream, None, extra, timeout, upgrade=True)
+        with await asked as answer:
+            if answer.tunnel is None:
+                return await _pass_on(incoming, answer)
+            return await _switch(incoming, answer)
 
 
 def _upgrade_of(incoming: Incoming) -> bytes | None:
@@ -80,149 +76,108 @@ def _upgrade_of(incoming: Incoming) -> bytes | None:
     return None if any(token.startswith(_OTHER_HTTP) for token in tokens) else wanted
 
 
-@asynccontextmanager
-async def _until_gone(request: web.BaseRequest) -> AsyncIterator[None]:
-    """Give up what is done inside when the client's connection is lost: ConnectionResetError."""
-    task, connection = asyncio.current_task(), cast(Connection, request.protocol)
-    gone = False
-    assert task is not None
+class _UntilGone:
+    """Gives up what is done inside when the client's connection is lost: ConnectionResetError."""
 
-    def give_up() -> None:
-        nonlocal gone
-        gone = True
-        task.cancel()
+    __slots__ = ("_connection", "_gone", "_task")
 
-    connection.on_lost = give_up
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone and not task.uncancel():
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._connection = cast(Connection, request.protocol)
+        self._gone = False
+
+    def __enter__(self) -> None:
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._connection.on_lost = self._give_up
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.on_lost = None
+        if kind is asyncio.CancelledError and self._gone and not self._task.uncancel():
             raise ConnectionResetError("the client is gone") from None
-        raise
-    finally:
-        connection.on_lost = None
+
+    def _give_up(self) -> None:
+        self._gone = True
+        self._task.cancel()
 
 
-class RequestBody(Payload):
-    """A client's body on its way to the upstream; ``problem`` says why it ended early."""
+class RequestBody:
+    """A client's body on its way to the upstream."""
 
-    def __init__(self, request: web.BaseRequest, limit: int, timeout: float, patience: float) -> None:
-        """``timeout`` bounds the client's pauses, ``patience`` the upstream's (seconds)."""
-        super().__init__(None)
+    def __init__(self, request: web.BaseRequest, limit: int, timeout: float) -> None:
+        """``timeout`` bounds the client's pauses (seconds)."""
         self._request = request
         self._left = limit
         self._timeout = timeout
-        self._patience = patience
-        self.problem: Problem | None = None
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """A stream has no text."""
-        raise TypeError("a request body is only written")
+    @property
+    def length(self) -> int | None:
+        """As the client named it."""
+        return self._request.content_length
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Pass on what comes, the header at once."""
-        writer.send_headers()
-        while chunk := await self._next():
-            async with asyncio.timeout(self._patience):
-                await writer.write(chunk)
-
-    async def _next(self) -> bytes:
+    async def read(self) -> bytes:
+        """What has come; ClientError where it comes too slowly, is too much or not whole."""
         try:
             async with asyncio.timeout(self._timeout):
                 chunk: bytes = await self._request.content.readany()
-        except TimeoutError:
-            raise self._fail("body_timeout", "the request body came too slowly", 408) from None
-        except (ConnectionError, web.RequestPayloadError):
-            raise self._fail("bad_request", "the request body ended early or is malformed", 400) from None
+        except TimeoutError as error:
+            raise ClientError(
+                "body_timeout", "the request body came too slowly", status=408, close=True
+            ) from error
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise ClientError(
+                "bad_request", "the request body ended early or is malformed", close=True
+            ) from error
         self._left -= len(chunk)
         if self._left < 0:
-            raise self._fail("body_too_large", "the request body is too large", 413)
+            raise _too_large()
         return chunk
 
-    def _fail(self, code: str, detail: str, status: int) -> ClientError:
-        problem = ClientError(code, detail, status=status, close=True)
-        self.problem = problem
-        return problem
+
+def _too_large() -> ClientError:
+    return ClientError("body_too_large", "the request body is too large", status=413, close=True)
 
 
-async def _answer(incoming: Incoming, response: aiohttp.ClientResponse) -> Written:
+async def _pass_on(incoming: Incoming, answer: Answer) -> Written:
     """Write the answer as it comes; what breaks after the head ends the connection without a clean end."""
     request = incoming.raw
-    fields = checked_fields(response)
-    framed = framing(request, response.status, response.headers.get("Content-Length"))
-    carries = has_body(request.method, response.status)
-    ends = framed is not None or not carries
-    keep_alive = ends and stays_open(request)
-    await send(request, Head(response.status, fields, framed).encode(request, keep_alive))
+    fields = checked_fields(answer)
+    carries = has_body(request.method, answer.status)
+    whole = answer.taken() if answer.whole and carries else None
+    length = answer.length if whole is None else len(whole)
+    framed = framing(request, answer.status, None if length is None else str(length))
+    keep_alive = (framed is not None or not carries) and stays_open(request)
+    head = Head(answer.status, fields, framed).encode(request, keep_alive)
+    if whole is not None:
+        await send(request, head, whole)
+        return Written(answer.status, keep_alive)
+    await send(request, head)
     try:
         if carries:
-            await _pump(request, response, framed == (b"Transfer-Encoding", b"chunked"))
-    except UpstreamError:
+            await _pump(request, answer, framed == (b"Transfer-Encoding", b"chunked"))
+    except Problem:
         if request.transport is not None:
             request.transport.abort()
-        return Written(response.status, keep_alive=False)
-    return Written(response.status, keep_alive)
+        return Written(answer.status, keep_alive=False)
+    return Written(answer.status, keep_alive)
 
 
-async def _pump(request: web.BaseRequest, response: aiohttp.ClientResponse, chunked: bool) -> None:
-    async for chunk in chunks_of(response):
+async def _pump(request: web.BaseRequest, answer: Answer, chunked: bool) -> None:
+    while chunk := await next_of(answer):
         await send(request, *((b"%x\r\n" % len(chunk), chunk, b"\r\n") if chunked else (chunk,)))
     if chunked:
         await send(request, b"0\r\n\r\n")
 
 
-async def _tunnel(incoming: Incoming, response: aiohttp.ClientResponse) -> Written:
+async def _switch(incoming: Incoming, answer: Answer) -> Written:
     """Pass on the 101, then bytes both ways until one side ends."""
-    client, connection = incoming.raw.protocol, response.connection
-    if connection is None or connection.protocol is None or client is None or connection.transport is None:
+    client, upstream = cast(Connection, incoming.raw.protocol), answer.tunnel
+    assert upstream is not None
+    if upstream.transport is None or client.transport is None:
         raise UpstreamError("upstream_invalid", "the upstream closed during the upgrade")
-    upstream = connection.protocol
-    wanted = b", ".join(values(response.raw_headers, b"upgrade"))
-    fields = [*from_upstream(response.raw_headers), (b"Connection", b"Upgrade"), (b"Upgrade", wanted)]
-    if not emittable(fields):
-        raise UpstreamError("upstream_invalid", "the upstream's answer is broken")
+    wanted = b", ".join(values(answer.fields, b"upgrade"))
+    fields = [*from_upstream(answer.fields), (b"Connection", b"Upgrade"), (b"Upgrade", wanted)]
     await send(incoming.raw, Head(101, fields, None).encode(incoming.raw, keep_alive=True))
-    cast(Connection, client).on_lost = None
-    done = asyncio.get_running_loop().create_future()
-    upstream.set_parser(_Pipe(upstream, client, done), None)
-    client.set_parser(_Pipe(client, upstream, done))  # type: ignore[arg-type]
-    await done
-    if client.transport is not None:
-        client.transport.close()
+    client.on_lost = None
+    await tunnel(client, upstream)
     return Written(101, keep_alive=False)
-
-
-class _Pipe:
-    """Feeds one side's bytes to the other; stands where aiohttp expects a payload parser."""
-
-    def __init__(self, source: Any, sink: Any, done: asyncio.Future[None]) -> None:
-        self._source: RequestHandler = source
-        self._sink: RequestHandler = sink
-        self._done = done
-        self._resume: asyncio.Task[None] | None = None
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Bytes from the source."""
-        transport = self._sink.transport
-        if transport is None or transport.is_closing():
-            self.feed_eof()
-            return True, b""
-        transport.write(data)
-        if transport.get_write_buffer_size() > _PIPE_LIMIT and self._source.transport is not None:
-            self._source.transport.pause_reading()
-            self._resume = asyncio.ensure_future(self._resume_when_drained())
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The source ended."""
-        if not self._done.done():
-            self._done.set_result(None)
-
-    async def _resume_when_drained(self) -> None:
-        try:
-            await self._sink._drain_helper()
-        except ConnectionError:
-            self.feed_eof()
-            return
-        if self._source.transport is not None:
-            self._source.transport.resume_reading()

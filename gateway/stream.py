@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-
-import aiohttp
+from collections.abc import Awaitable, Callable, Sequence
 
 from facilitator.crashpoints import reach
+from facilitator.http1.answer import Answer
 from gateway.accept import Incoming
 from gateway.answers import Head, drained, framing, has_body, send, stays_open
 from gateway.budget import Hold
 from gateway.errors import Problem, UpstreamError
-from gateway.forward import Fetched, chunks_of
+from gateway.forward import Fetched, next_of
 from gateway.headers import Field
 from gateway.leases import Kept
 from gateway.outcomes import in_progress
@@ -68,7 +67,7 @@ class PaidStream:
     def __init__(
         self,
         incoming: Incoming,
-        response: aiohttp.ClientResponse,
+        answer: Answer,
         upstreams: Sequence[Field],
         fields: Sequence[Field],
         tee: Tee,
@@ -82,19 +81,21 @@ class PaidStream:
         paid for already; ``kept`` is its lease."""
         self._incoming = incoming
         self._request = incoming.raw
-        self._response = response
+        self._answer = answer
         self._upstreams = tuple(upstreams)
         # Of an answer the upstream was asked for in other words, not everything is the client's.
-        self._length = response.headers.get("Content-Length") if measure.body is None else None
-        self._framing = framing(self._request, response.status, self._length)
-        self._head = Head(response.status, fields, self._framing)
+        self._length = answer.length if measure.body is None else None
+        self._framing = framing(
+            self._request, answer.status, None if self._length is None else str(self._length)
+        )
+        self._head = Head(answer.status, fields, self._framing)
         self._tee = tee
         self._measure = measure
         self._patience = patience
         self._deadline = deadline
         self._paid = deadline is None
         self._kept = kept
-        self._carries = has_body(self._request.method, response.status)
+        self._carries = has_body(self._request.method, answer.status)
         self._begun = False
         self._there = True
 
@@ -114,7 +115,7 @@ class PaidStream:
     @property
     def status(self) -> int:
         """The upstream's."""
-        return self._response.status
+        return self._answer.status
 
     @property
     def keep_alive(self) -> bool:
@@ -131,9 +132,8 @@ class PaidStream:
         if chunked:
             await self._send(*pending)
             pending = []
-        missing = int(self._length or -1)
-        chunks = chunks_of(self._response)
-        while (chunk := await self._next(chunks)) is not None:
+        missing = self._length or -1
+        while (chunk := await self._next()) is not None:
             passed = self._measure.feed(chunk)
             self._tee.add(passed)
             missing -= len(passed)
@@ -147,7 +147,7 @@ class PaidStream:
         pending += _framed(withheld, chunked)
         return [*pending, b"0\r\n\r\n"] if chunked else pending
 
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+    async def _next(self) -> bytes | None:
         """None at the end, and where it is not worth reading on for a client that left: what is sold as a
         whole and not paid yet must be whole to be paid."""
         enough = self._paid or self._measure.by_part
@@ -155,7 +155,7 @@ class PaidStream:
             return None
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await anext(chunks, None)
+                return await next_of(self._answer) or None
         except TimeoutError as error:
             if self._there:
                 raise UpstreamError(
@@ -195,8 +195,7 @@ class PaidStream:
         content = self._tee.content
         if content is None:
             return None
-        length = int(self._length) if self._length else None
-        return Fetched(self._response.status, self._upstreams, content, length)
+        return Fetched(self._answer.status, self._upstreams, content, self._length)
 
     def _abort(self) -> None:
         if self._request.transport is not None:

@@ -11,7 +11,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
 from gateway.errors import ClientError
-from gateway.relay import RequestBody, _upgrade_of
+from gateway.relay import Relay, RequestBody, _upgrade_of
 
 
 def wanted(
@@ -53,23 +53,6 @@ def test_no_tunnel_where_there_is_a_body_or_none_can_be() -> None:
     assert wanted(b"websocket", upgrade=False) is None
 
 
-class Writer:
-    """The upstream's side: takes what it is given, at once or never."""
-
-    def __init__(self, deaf: bool = False) -> None:
-        self.written = b""
-        self.headers_sent = False
-        self._deaf = deaf
-
-    def send_headers(self) -> None:
-        self.headers_sent = True
-
-    async def write(self, chunk: bytes) -> None:
-        if self._deaf:
-            await asyncio.Event().wait()
-        self.written += chunk
-
-
 @pytest.fixture
 async def content() -> StreamReader:
     connection = BaseProtocol(asyncio.get_running_loop())
@@ -77,52 +60,59 @@ async def content() -> StreamReader:
     return StreamReader(connection, 1 << 16)
 
 
-def body(content: StreamReader, limit: int = 100, timeout: float = 1.0, patience: float = 1.0) -> RequestBody:
-    request: Any = SimpleNamespace(content=content)
-    return RequestBody(request, limit, timeout, patience)
+def body(content: StreamReader, limit: int = 100, timeout: float = 1.0) -> RequestBody:
+    request: Any = SimpleNamespace(content=content, content_length=None)
+    return RequestBody(request, limit, timeout)
 
 
-async def test_the_header_goes_out_before_the_first_byte_has_come(content: StreamReader) -> None:
-    writer: Any = Writer()
-    writing = asyncio.ensure_future(body(content).write(writer))
-    await asyncio.sleep(0)
-    assert writer.headers_sent and writer.written == b""
-    content.feed_data(b"a")
+async def test_content_is_passed_on_as_it_comes(content: StreamReader) -> None:
+    coming = body(content)
+    for piece in (b"a", b"bc"):
+        content.feed_data(piece)
+        assert await coming.read() == piece
     content.feed_eof()
-    await writing
-    assert writer.written == b"a"
+    assert await coming.read() == b""
 
 
-@pytest.mark.parametrize(("size", "code"), [(100, None), (101, "body_too_large")])
-async def test_the_limit(size: int, code: str | None, content: StreamReader) -> None:
-    content.feed_data(b"x" * size)
-    content.feed_eof()
-    sending, writer = body(content), Writer()
-    if code is None:
-        await sending.write(writer)  # type: ignore[arg-type]
-        return
-    with pytest.raises(ClientError, match=code):
-        await sending.write(writer)  # type: ignore[arg-type]
-    assert sending.problem is not None and sending.problem.status == 413
+async def test_the_limit(content: StreamReader) -> None:
+    coming = body(content, limit=4)
+    content.feed_data(b"abcd")
+    assert await coming.read() == b"abcd"
+    content.feed_data(b"e")
+    with pytest.raises(ClientError, match="body_too_large") as raised:
+        await coming.read()
+    assert raised.value.status == 413
 
 
 async def test_a_client_that_pauses_too_long_is_the_one_to_blame(content: StreamReader) -> None:
-    sending = body(content, timeout=0.02)
-    with pytest.raises(ClientError, match="body_timeout"):
-        await sending.write(Writer())  # type: ignore[arg-type]
-    assert sending.problem is not None and sending.problem.status == 408
-
-
-async def test_an_upstream_that_takes_nothing_is_not_waited_for(content: StreamReader) -> None:
-    content.feed_data(b"x")
-    sending = body(content, patience=0.02)
-    with pytest.raises(TimeoutError):
-        await sending.write(Writer(deaf=True))  # type: ignore[arg-type]
-    assert sending.problem is None
+    with pytest.raises(ClientError, match="body_timeout") as raised:
+        await body(content, timeout=0.02).read()
+    assert raised.value.status == 408
 
 
 async def test_a_client_that_breaks_off_is_told_apart(content: StreamReader) -> None:
     content.set_exception(ConnectionResetError())
-    sending = body(content)
     with pytest.raises(ClientError, match="bad_request"):
-        await sending.write(Writer())  # type: ignore[arg-type]
+        await body(content).read()
+
+
+def arrived(content: StreamReader, limit: int = 10) -> Any:
+    request = SimpleNamespace(content=content, content_length=None, headers={}, version=(1, 1))
+    incoming: Any = SimpleNamespace(raw=request, has_body=True)
+    forwarder: Any = None
+    return Relay(forwarder, limit, 1.0)._body(incoming)
+
+
+async def test_content_that_is_all_there_is_sent_at_once(content: StreamReader) -> None:
+    content.feed_data(b"ab")
+    assert isinstance(arrived(content), RequestBody)
+    content.feed_data(b"c")
+    content.feed_eof()
+    assert arrived(content) == b"abc" and content.at_eof()
+
+
+async def test_and_has_the_same_limit(content: StreamReader) -> None:
+    content.feed_data(b"x" * 11)
+    content.feed_eof()
+    with pytest.raises(ClientError, match="body_too_large"):
+        arrived(content)

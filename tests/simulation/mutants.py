@@ -113,9 +113,9 @@ MUTANTS = (
         "a torn answer is sold",
         (
             "gateway.forward",
-            "chunks_of",
-            "raise _invalid() from error",
-            "return",
+            "next_of",
+            "raise _problem(error) from error",
+            'return b""',
         ),
     ),
     _mutant(

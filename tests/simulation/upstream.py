@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Self
 
-import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
-
+from facilitator.http1.errors import Invalid, TimedOut
 from gateway.errors import UpstreamError
 from gateway.forward import Forwarder
 from simulation.faults import Faults, Gateway, Killed, gone
@@ -73,29 +70,38 @@ class Upstream:
 
 
 class Response:
-    """What the forwarder needs of an ``aiohttp.ClientResponse``."""
+    """What the forwarder needs of a ``facilitator.http1.answer.Answer``."""
 
-    def __init__(self, execution: Execution, pieces: int, pause: float) -> None:
+    def __init__(
+        self, execution: Execution, process: Gateway, pieces: int, pause: float, until: float | None
+    ) -> None:
         body = execution.body
         self.status = execution.status
-        self.raw_headers = (
-            (b"Content-Type", b"text/plain"),
-            (b"Content-Length", str(len(body)).encode()),
-        )
-        named = CIMultiDict((name.decode(), value.decode()) for name, value in self.raw_headers)
-        self.headers = CIMultiDictProxy(named)
-        self.connection = None
-        self.content = self
+        self.fields = [(b"Content-Type", b"text/plain"), (b"Content-Length", b"%d" % len(body))]
+        self.length = len(body)
         step = -(-len(body) // pieces)
         self._chunks = [body[at : at + step] for at in range(0, len(body), step)]
         self._execution = execution
+        self._process = process
         self._pause = pause
+        self._until = until
 
-    async def readany(self) -> bytes:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if not self._process.dead:
+            self._execution.ended = asyncio.get_running_loop().time()
+
+    async def read(self) -> bytes:
         """The next piece."""
-        await asyncio.sleep(self._pause)
+        try:
+            async with asyncio.timeout_at(self._until):
+                await asyncio.sleep(self._pause)
+        except TimeoutError:
+            raise TimedOut("not whole in time") from None
         if self._execution.broken and len(self._chunks) <= 1:
-            raise aiohttp.ClientPayloadError("cut short")
+            raise Invalid("cut short")
         return self._chunks.pop(0) if self._chunks else b""
 
 
@@ -112,15 +118,28 @@ class SimulatedForwarder(Forwarder):
         self._process = process
         self._watch = watch
 
-    @asynccontextmanager
     async def exchange(
-        self, incoming: Any, upstream: str, body: Any, extra: Sequence[Any], idle: float | None
-    ) -> AsyncIterator[Any]:
-        """One request; its answer has begun inside."""
+        self,
+        incoming: Any,
+        upstream: str,
+        body: Any,
+        extra: Sequence[Any],
+        idle: float | None,
+        until: float | None = None,
+        *,
+        upgrade: bool = False,
+    ) -> Any:
+        """One request; its answer has begun."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._answer(incoming.target.path, extra, idle, until)
+        except TimeoutError:
+            raise _late() from None
+
+    async def _answer(self, path: str, extra: Sequence[Any], idle: float | None, until: float | None) -> Any:
         process, rng = self._process, self._faults.rng
         if process.dead:
             raise Killed
-        path = incoming.target.path
         payment = dict(extra)[b"X-Tollway-Payment-Id"].decode()
         fence = self._watch(payment, path)
         fault = self._faults.draw("upstream")
@@ -133,22 +152,25 @@ class SimulatedForwarder(Forwarder):
         now = asyncio.get_running_loop().time()
         execution = self._upstream.begin(payment, path, process, fence, now)
         self._faults.say("upstream", f"works for {payment[:10]} ({path}), asked by {process.name}")
+        begun = False
         try:
             if fault == "late":
                 raise UpstreamError("upstream_invalid", "the upstream closed without an answer")
             await self._work(idle)
             self._upstream.finish(execution)
             await self._strike(fault, "_after")
-            yield Response(execution, rng.randint(1, 3), 0 if rng.random() < 0.7 else rng.random())
+            pause = 0 if rng.random() < 0.7 else rng.random()
+            begun = True
+            return Response(execution, process, rng.randint(1, 3), pause, until)
         finally:
-            if not process.dead:
+            if not begun and not process.dead:
                 execution.ended = asyncio.get_running_loop().time()
 
     async def _work(self, idle: float | None) -> None:
         seconds = self._duration()
         if idle is not None and seconds > idle:
             await asyncio.sleep(idle)
-            raise UpstreamError("upstream_timeout", "the upstream did not answer in time", status=504)
+            raise _late()
         await asyncio.sleep(seconds)
 
     def _duration(self) -> float:
@@ -164,3 +186,7 @@ class SimulatedForwarder(Forwarder):
         if fault == "freeze" + when:
             self._process.freeze(0.5 + 30 * self._faults.rng.random() ** 2)
             await asyncio.sleep(0)
+
+
+def _late() -> UpstreamError:
+    return UpstreamError("upstream_timeout", "the upstream did not answer in time", status=504)
