@@ -202,9 +202,10 @@ async def read_body(incoming: Incoming, limit: int, timeout: float, hold: Hold) 
             "body_timeout", "the request body came too slowly", status=408, close=True
         ) from error
     except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
+        # Its traceback and the future it came from hold each other, and with them the body.
         raise ClientError(
             "bad_request", "the request body ended early or is malformed", close=True
-        ) from error
+        ) from error.with_traceback(None)
 
 
 async def _read(request: web.BaseRequest, limit: int, hold: Hold) -> bytes:

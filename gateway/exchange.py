@@ -128,7 +128,7 @@ class Exchange:
             answer.at_end(lambda taken: hold.release())
         else:
             hold.release()
-        self._renderer.finished(entry, answer.status)
+        self._renderer.finished(entry, answer.status, gone_out=isinstance(answer, Written))
         return answer
 
     async def _answer(self, begun: Begun, hold: Hold) -> Answer | Written:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
@@ -286,7 +287,10 @@ class Connection(RequestHandler):
             self._newest = self._messages[-1][1] if self._messages else self._newest
             return not gone
         try:
+            if isinstance(answer, web.StreamResponse):
+                request._payload_writer = StreamWriter(self, self._loop)
             await answer.prepare(request)
+            await answer.write_eof()
         except ConnectionError:
             return False
         return True

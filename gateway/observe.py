@@ -185,14 +185,16 @@ class _Clock:
 _clock = _Clock()
 
 
-def request_line(entry: Mapping[str, object]) -> None:
+def request_line(entry: Mapping[str, object], *, at_once: bool) -> None:
     """The one line every request leaves; the path without its query, never a credential.
 
-    Written past structlog's processors, which cost as much as answering does, and together with the other
-    lines of this turn of the event loop.
+    Written past structlog's processors, which cost as much as answering does; unless ``at_once`` (before
+    the answer leaves) together with the other lines of this turn of the event loop.
     """
     told = {key: value for key, value in entry.items() if value is not None}
     told |= {"level": "info", "ts": _clock.now(), "event": "request"}
-    if not _pending:
+    if not (_pending or at_once):
         asyncio.get_running_loop().call_soon(flush)
     _pending.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+    if at_once:
+        flush()

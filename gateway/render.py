@@ -152,7 +152,7 @@ class Renderer:
         entry = Entry(about.method)
         entry.path, entry.route, entry.reason = about.path, about.route, about.reason
         self.challenged(entry)
-        self.finished(entry, 402)
+        self.finished(entry, 402, gone_out=True)
         return entry.request_id.encode()
 
     def challenged(self, entry: Entry) -> None:
@@ -188,12 +188,12 @@ class Renderer:
             ]
         return Answer(204, [field for field in fields if headers.emittable([field])])
 
-    def finished(self, entry: Entry, status: int) -> None:
-        """Count and log one answered request."""
+    def finished(self, entry: Entry, status: int, *, gone_out: bool = False) -> None:
+        """Count and log one answered request; before its answer has ``gone_out`` if that can be."""
         seconds = time.monotonic() - entry.started
         route = entry.route.name if entry.route else ""
         self._metrics.answered(route, _known(entry.method), status, seconds)
-        request_line(entry.line(status, seconds))
+        request_line(entry.line(status, seconds), at_once=not gone_out)
 
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]
