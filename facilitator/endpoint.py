@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
-from aiohttp.client_exceptions import ServerDisconnectedError
-
 from facilitator.breaker import Breaker
+from facilitator.http1.client import Client
+from facilitator.http1.errors import Closed, HttpError, Unreachable, Unsendable
 from facilitator.strict import MalformedPayment, json_object
 from facilitator.supported import Kind, find_kind, read_kinds
 
@@ -27,8 +26,7 @@ MAX_ANSWER = 64 * 1024
 MAX_SUPPORTED = 1024 * 1024
 """Bytes."""
 
-_NO_LIMIT = ClientTimeout()
-"""Ours is around both tries."""
+_FIELDS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tollway"}
 
 
 class NoAnswer(Exception):
@@ -96,7 +94,7 @@ class Remote:
     def __init__(
         self,
         endpoint: Endpoint,
-        session: ClientSession,
+        client: Client,
         breaker: Breaker | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -106,7 +104,7 @@ class Remote:
         """Of the last good /supported; empty before one."""
         self.doubted = 0
         """Claimed successes that did not bear looking at."""
-        self._session = session
+        self._client = client
         self._now = now
         self._supported_at: float | None = None
 
@@ -163,41 +161,29 @@ class Remote:
     async def _exchange(
         self, method: str, what: str, body: bytes | None, within: float, most: int, *, again: bool
     ) -> Reply:
+        until = asyncio.get_running_loop().time() + within
         try:
-            async with asyncio.timeout(within):
-                try:
-                    return await self._exchange_once(method, what, body, most)
-                except ServerDisconnectedError:
-                    if not again:
-                        raise
-                return await self._exchange_once(method, what, body, most)
-        except (ClientError, TimeoutError, OSError, MalformedPayment) as error:
-            heard = not isinstance(error, ClientConnectorError)
+            try:
+                return await self._exchange_once(method, what, body, until, most)
+            except Closed:
+                if not again:
+                    raise
+            return await self._exchange_once(method, what, body, until, most)
+        except (HttpError, MalformedPayment) as error:
+            heard = not isinstance(error, Unreachable | Unsendable)
             raise NoAnswer(f"{self.endpoint.name}: {type(error).__name__}", heard=heard) from error
 
-    async def _exchange_once(self, method: str, what: str, body: bytes | None, most: int) -> Reply:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self.endpoint.headers}
+    async def _exchange_once(
+        self, method: str, what: str, body: bytes | None, until: float, most: int
+    ) -> Reply:
+        fields = {**_FIELDS, **self.endpoint.headers}
         if body is not None:
-            headers["Content-Type"] = "application/json"
-        async with self._session.request(
-            method,
-            self.endpoint.url + what,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            timeout=_NO_LIMIT,
-        ) as response:
-            if 300 <= response.status < 400:
-                raise NoAnswer(f"{self.endpoint.name}: a redirect")
-            return Reply(response.status, json_object(await self._bounded(response, most)))
-
-    async def _bounded(self, response: ClientResponse, most: int) -> bytes:
-        read = bytearray()
-        async for chunk in response.content.iter_chunked(16384):
-            read += chunk
-            if len(read) > most:
-                raise NoAnswer(f"{self.endpoint.name}: an answer above {most} bytes")
-        return bytes(read)
+            fields["Content-Type"] = "application/json"
+        url = self.endpoint.url + what
+        answer = await self._client.fetch(method, url, body, fields, until=until, most=most)
+        if 300 <= answer.status < 400:
+            raise NoAnswer(f"{self.endpoint.name}: a redirect")
+        return Reply(answer.status, json_object(answer.content))
 
 
 def _loopback(host: str) -> bool:

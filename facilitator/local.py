@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientSession
 from coincurve import PrivateKey
 
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
 from facilitator.chain import Chain, ChainClient
 from facilitator.exact_evm import address_of
 from facilitator.fuel import Look
+from facilitator.http1.client import Client
 from facilitator.rpc import Rpc
 from facilitator.settling import Desk
 from facilitator.verifying import Verifier
@@ -31,18 +31,18 @@ class LocalFacilitator:
         self,
         chains: Sequence[Chain],
         keys: Sequence[str],
-        session: ClientSession,
+        client: Client,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``keys`` are 0x-hex private keys, at least one, used on every chain; ``clock`` gives unix seconds.
 
-        The session is the caller's to close (``rpc.open_session`` makes a fit one). ValueError for a bad key.
+        The client is the caller's to close. ValueError for a bad key.
         """
         addresses = [_address(key) for key in keys]
         self._desks: dict[str, Desk] = {}
         for chain in chains:
-            client = ChainClient(chain, Rpc(session, chain.rpc, chain.chain_id), clock)
-            self._desks[chain.caip2] = Desk(client, addresses, _Loader(client, keys).load)
+            reached = ChainClient(chain, Rpc(client, chain.rpc, chain.chain_id), clock)
+            self._desks[chain.caip2] = Desk(reached, addresses, _Loader(reached, keys).load)
         clients = {network: desk.client for network, desk in self._desks.items()}
         self._verifier = Verifier(clients, clock, caller=addresses[0])
 

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
-
 from facilitator.answers import request_body
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement, VerificationUnavailable
 from facilitator.chain import Chain, ChainClient
 from facilitator.endpoint import Endpoint, Remote
 from facilitator.fuel import Look
+from facilitator.http1.client import Client
 from facilitator.pinned import Settling
 from facilitator.pool import Health, Patience, Pool
 from facilitator.reasons import INVALID_PAYLOAD
@@ -39,7 +38,7 @@ class RemoteFacilitator:
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        session: ClientSession,
+        client: Client,
         chains: Sequence[Chain],
         networks: Sequence[str] = (),
         *,
@@ -54,13 +53,12 @@ class RemoteFacilitator:
         them; None: of whatever amount it is believed) must show on the chain. ``resource`` is an absolute
         URL of ours, which version 1 wants in its requirements.
 
-        The session is for RPC, and the caller's to close; to the facilitators it opens one of its own, so
-        it is made inside a running loop. ValueError for an EVM network without RPC, for a network that
-        no endpoint serves, and for two endpoints with one URL.
+        The client is for RPC, and the caller's to close; to the facilitators there is one of its own.
+        ValueError for an EVM network without RPC, for a network that no endpoint serves, and for two
+        endpoints with one URL.
         """
         self.clients = {
-            chain.caip2: ChainClient(chain, Rpc(session, chain.rpc, chain.chain_id), clock)
-            for chain in chains
+            chain.caip2: ChainClient(chain, Rpc(client, chain.rpc, chain.chain_id), clock) for chain in chains
         }
         self._networks = list(dict.fromkeys([*self.clients, *networks]))
         _check_networks(self._networks, self.clients, endpoints)
@@ -68,10 +66,8 @@ class RemoteFacilitator:
         self._over = verify_on_chain_over
         self._resource = resource
         self.verifier = Verifier(self.clients, clock)
-        self._session = ClientSession(
-            cookie_jar=DummyCookieJar(), trust_env=False, connector=TCPConnector(limit=_CONNECTIONS)
-        )
-        remotes = [Remote(endpoint, self._session) for endpoint in endpoints]
+        self._client = Client(_CONNECTIONS)
+        remotes = [Remote(endpoint, self._client) for endpoint in endpoints]
         self.pool = Pool(remotes, patience or Patience())
 
     def client(self, network: str) -> ChainClient:
@@ -161,7 +157,7 @@ class RemoteFacilitator:
 
     async def close(self) -> None:
         """Give back the connections to the facilitators."""
-        await self._session.close()
+        self._client.close()
 
     def _offline(
         self, payload: Payload, requirements: PaymentRequirements, work_budget: int

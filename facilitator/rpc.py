@@ -6,6 +6,7 @@ are the same transaction however often they arrive), so transport errors fail ov
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +14,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from aiohttp.client_exceptions import ServerDisconnectedError
 
 from facilitator.base import VerificationUnavailable
+from facilitator.http1.client import Client
+from facilitator.http1.errors import Closed, HttpError
 
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes; a batch of fifty receipts is far below."""
 
 _MOST_CALLS = 64
 """Calls in one HTTP request; providers cap it, longer batches take several."""
+
+_FIELDS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "tollway",
+}
+"""Some providers refuse who does not say what he is."""
 
 _REST = 10.0
 """Seconds for which an endpoint that failed is asked last."""
@@ -56,24 +65,15 @@ class _Endpoint:
         return urlsplit(self.url).hostname or "?"
 
 
-def open_session() -> ClientSession:
-    """A session fit for RPC: no cookies, no proxies from the environment."""
-    return ClientSession(
-        cookie_jar=DummyCookieJar(), trust_env=False, connector=TCPConnector(limit=64, keepalive_timeout=10.0)
-    )
-
-
 class Rpc:
     """The endpoints of one chain. Each is asked for its chain id before it is first believed."""
 
-    def __init__(
-        self, session: ClientSession, urls: Sequence[str], chain_id: int, *, timeout: float = 5.0
-    ) -> None:
+    def __init__(self, client: Client, urls: Sequence[str], chain_id: int, *, timeout: float = 5.0) -> None:
         """``timeout`` is seconds for one round trip; it bounds every attempt by itself."""
-        self._session = session
+        self._client = client
         self._endpoints = [_Endpoint(url) for url in urls]
         self._chain_id = chain_id
-        self._timeout = ClientTimeout(total=timeout)
+        self._timeout = timeout
 
     def apart(self) -> list[Rpc]:
         """A client of its own for each endpoint, to hear what each of them says."""
@@ -110,7 +110,7 @@ class Rpc:
         raise problem or RpcUnavailable("no RPC endpoint is configured")
 
     def _only(self, endpoint: _Endpoint) -> Rpc:
-        one = Rpc(self._session, (), self._chain_id)
+        one = Rpc(self._client, (), self._chain_id)
         one._endpoints, one._timeout = [endpoint], self._timeout
         return one
 
@@ -135,41 +135,27 @@ class Rpc:
         )
         try:
             raw = await self._post(endpoint, body)
-        except (ClientError, TimeoutError, OSError) as error:
+        except HttpError as error:
             raise RpcUnavailable(f"{endpoint.host}: {type(error).__name__}") from error
         return _results(raw, len(calls), endpoint.host)
 
     async def _post(self, endpoint: _Endpoint, body: bytes) -> bytes:
         try:
             return await self._post_once(endpoint, body)
-        except ServerDisconnectedError:
+        except Closed:
             # A kept connection that the other side had just closed says nothing about the node.
             return await self._post_once(endpoint, body)
 
     async def _post_once(self, endpoint: _Endpoint, body: bytes) -> bytes:
-        async with self._session.post(
-            endpoint.url,
-            data=body,
-            headers={"Content-Type": "application/json"},
-            allow_redirects=False,
-            timeout=self._timeout,
-        ) as response:
-            if response.status != 200:
-                raise RpcUnavailable(f"{endpoint.host}: HTTP {response.status}")
-            return await _bounded(response, endpoint.host)
+        until = asyncio.get_running_loop().time() + self._timeout
+        answer = await self._client.fetch("POST", endpoint.url, body, _FIELDS, until=until, most=MAX_ANSWER)
+        if answer.status != 200:
+            raise RpcUnavailable(f"{endpoint.host}: HTTP {answer.status}")
+        return answer.content
 
 
 def _rests(endpoint: _Endpoint) -> bool:
     return time.monotonic() - endpoint.failed_at < _REST
-
-
-async def _bounded(response: ClientResponse, host: str) -> bytes:
-    read = bytearray()
-    async for chunk in response.content.iter_chunked(65536):
-        read += chunk
-        if len(read) > MAX_ANSWER:
-            raise RpcUnavailable(f"{host}: answer above {MAX_ANSWER} bytes")
-    return bytes(read)
 
 
 def _results(raw: bytes, expected: int, host: str) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from facilitator.rpc import open_session
+from facilitator.http1.client import Client
 from gateway import __version__
 from gateway.accept import Acceptor
 from gateway.admin import Admin, Readiness
@@ -113,7 +113,7 @@ class Worker:
         stack.push_async_callback(self._store.close)
         self._watch = StoreWatch(self._store, self._metrics)
         await self._watch.open()
-        self._session = await stack.enter_async_context(open_session())
+        self._client = stack.enter_context(Client())
         self._pseudonym = "tollway-" + hashlib.sha256(server.public_url.encode()).hexdigest()[:8]
         rails = self._rails(stack)
         self._presence = Presence(self._store, f"{socket.gethostname()}:{port}", self._run, self._number)
@@ -212,7 +212,7 @@ class Worker:
         x402 = self._settings.rails.x402
         if x402 is None:
             return []
-        made = groups(x402, self._session, self._settings.server.public_url)
+        made = groups(x402, self._client, self._settings.server.public_url)
         for group in made:
             stack.push_async_callback(group.facilitator.close)
             self._chains.add(group.facilitator, group.networks)
@@ -231,8 +231,8 @@ class Worker:
         settings = self._settings
         if settings.rails.conxa is None:
             return None
-        session, store, server = self._session, self._store, settings.server
-        return conxa_parts(settings.rails.conxa, session, store, self._metrics, server, self._pseudonym)
+        client, store, server = self._client, self._store, settings.server
+        return conxa_parts(settings.rails.conxa, client, store, self._metrics, server, self._pseudonym)
 
     def _max_timeout(self) -> float:
         x402 = self._settings.rails.x402

@@ -16,8 +16,8 @@ import uvloop
 from aiohttp import web
 
 from facilitator.asked import Reader, Served, Token
+from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
-from facilitator.rpc import open_session
 from facilitator.server import Bounds, Service, problem
 from gateway import __version__
 from gateway.chainwatch import ChainWatch
@@ -96,9 +96,9 @@ class FacilitatorProcess:
         stack.push_async_callback(store.close)
         self._watch = StoreWatch(store, metrics)
         await self._watch.open()
-        session = await stack.enter_async_context(open_session())
+        client = stack.enter_context(Client())
         keys = [key.get_secret_value() for key in served.settlement_keys]
-        facilitator = LocalFacilitator([chain_of(each) for each in served.chains], keys, session)
+        facilitator = LocalFacilitator([chain_of(each) for each in served.chains], keys, client)
         stack.push_async_callback(facilitator.close)
         self._chains = ChainWatch(metrics)
         self._chains.add(facilitator, [each.caip2 for each in served.chains])

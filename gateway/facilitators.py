@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiohttp import ClientSession
-
 from facilitator.base import Facilitator
 from facilitator.by_network import ByNetwork
 from facilitator.chain import Chain
 from facilitator.endpoint import Endpoint
+from facilitator.http1.client import Client
 from facilitator.hybrid import HybridFacilitator
 from facilitator.local import LocalFacilitator
 from facilitator.pool import Patience
@@ -35,8 +34,8 @@ class Group:
     """CAIP-2 ids."""
 
 
-def groups(x402: X402, session: ClientSession, public_url: str) -> list[Group]:
-    """One for each configured facilitator; ``session`` is for RPC."""
+def groups(x402: X402, client: Client, public_url: str) -> list[Group]:
+    """One for each configured facilitator; ``client`` is for RPC."""
     wanted: list[tuple[Configured, list[Network]]] = []
     for network in x402.chains:
         configured = x402.facilitators[network.name]
@@ -45,7 +44,7 @@ def groups(x402: X402, session: ClientSession, public_url: str) -> list[Group]:
             wanted.append((configured, [network]))
         else:
             same.append(network)
-    return [_group(configured, networks, x402, session, public_url) for configured, networks in wanted]
+    return [_group(configured, networks, x402, client, public_url) for configured, networks in wanted]
 
 
 def together(made: Sequence[Group]) -> Facilitator:
@@ -54,19 +53,19 @@ def together(made: Sequence[Group]) -> Facilitator:
 
 
 def _group(
-    configured: Configured, networks: Sequence[Network], x402: X402, session: ClientSession, public_url: str
+    configured: Configured, networks: Sequence[Network], x402: X402, client: Client, public_url: str
 ) -> Group:
     chains = [chain_of(network) for network in networks if network.evm]
     ids = tuple(network.caip2 for network in networks)
     if configured.mode == "local":
         keys = [key.get_secret_value() for key in configured.keys]
-        return Group(LocalFacilitator(chains, keys, session), ids)
+        return Group(LocalFacilitator(chains, keys, client), ids)
     headers = {name: secret.get_secret_value() for name, secret in configured.headers.items()}
     kind = HybridFacilitator if configured.mode == "hybrid" else RemoteFacilitator
     patience = Patience(verify_try=configured.timeout, verify=configured.timeout * 2)
     remote = kind(
         [Endpoint(url, headers) for url in configured.urls],
-        session,
+        client,
         chains,
         [network.caip2 for network in networks if not network.evm],
         worth=x402.worth,

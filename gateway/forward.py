@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from facilitator.crashpoints import reach
 from facilitator.http1.answer import Answer
-from facilitator.http1.errors import HttpError, TimedOut, Unreachable
+from facilitator.http1.errors import HttpError, TimedOut, Unreachable, Unsendable
 from facilitator.http1.pool import Pool
-from facilitator.http1.request import Body, Unsendable, encode
+from facilitator.http1.request import Body, encode
 from gateway import headers
 from gateway.accept import Incoming
 from gateway.budget import Hold

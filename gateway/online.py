@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from aiohttp import ClientSession
 from coincurve import PrivateKey
 from pydantic import SecretStr
 
 from facilitator.base import VerificationUnavailable
 from facilitator.chain import MAX_SKEW
 from facilitator.exact_evm import address_of, domain_separator
+from facilitator.http1.client import Client
 from facilitator.remote import RemoteFacilitator
-from facilitator.rpc import Rpc, open_session, quantity
+from facilitator.rpc import Rpc, quantity
 from facilitator.token_facts import is_blacklisted, native_balance, token_facts
 from gateway.conxa.wire import Conxa, ConxaUnavailable
 from gateway.errors import StoreUnavailable, StoreUnfit
@@ -66,14 +66,14 @@ def _can_be_made(folder: Path) -> bool:
 
 
 async def _x402(x402: X402) -> AsyncIterator[str]:
-    async with open_session() as session:
+    with Client() as client:
         for network in (each for each in x402.chains if each.evm):
-            problems = [line async for line in _endpoints(session, network)]
+            problems = [line async for line in _endpoints(client, network)]
             for line in problems:
                 yield f"network {network.name}: {line}"
             if len(problems) == len(network.rpc):
                 continue
-            rpc = Rpc(session, network.rpc, network.chain_id)
+            rpc = Rpc(client, network.rpc, network.chain_id)
             try:
                 async for line in _network(rpc, network, x402):
                     yield f"network {network.name}: {line}"
@@ -83,8 +83,8 @@ async def _x402(x402: X402) -> AsyncIterator[str]:
 
 async def _elsewhere(x402: X402, public_url: str) -> AsyncIterator[str]:
     """Facilitators of others: each answers, and where only they can tell, one lists our payments."""
-    async with open_session() as session:
-        for group in groups(x402, session, public_url):
+    with Client() as client:
+        for group in groups(x402, client, public_url):
             remote = group.facilitator
             if not isinstance(remote, RemoteFacilitator):
                 continue
@@ -100,9 +100,9 @@ async def _elsewhere(x402: X402, public_url: str) -> AsyncIterator[str]:
 
 async def _conxa(wallets: Wallets) -> AsyncIterator[str]:
     """Its health, and whether our key is taken: 401 is what a question about nobody must not get."""
-    async with open_session() as session:
+    with Client() as client:
         key = wallets.api_key.get_secret_value()
-        conxa = Conxa(session, wallets.base_url, key, wallets.timeout)
+        conxa = Conxa(client, wallets.base_url, key, wallets.timeout)
         if not await conxa.healthy():
             yield f"conxa: {wallets.base_url}/health does not say `ok`"
         try:
@@ -113,21 +113,21 @@ async def _conxa(wallets: Wallets) -> AsyncIterator[str]:
 
 async def _for_others(served: FacilitatorServer) -> AsyncIterator[str]:
     """What ``tollway facilitator`` needs; nobody's address is known beforehand."""
-    async with open_session() as session:
+    with Client() as client:
         for network in served.chains:
-            problems = [line async for line in _endpoints(session, network)]
+            problems = [line async for line in _endpoints(client, network)]
             if len(problems) < len(network.rpc):
-                rpc = Rpc(session, network.rpc, network.chain_id)
+                rpc = Rpc(client, network.rpc, network.chain_id)
                 problems += [line async for line in _settleable(rpc, network, served.settlement_keys)]
             for line in problems:
                 yield f"network {network.name}: {line}"
 
 
-async def _endpoints(session: ClientSession, network: Network) -> AsyncIterator[str]:
+async def _endpoints(client: Client, network: Network) -> AsyncIterator[str]:
     """Each by itself: those that answer hide those that do not, until they fail, too."""
     for number, url in enumerate(network.rpc, 1):
         try:
-            away = await _away(Rpc(session, [url], network.chain_id))
+            away = await _away(Rpc(client, [url], network.chain_id))
         except VerificationUnavailable as error:
             yield f"rpc {number} of {len(network.rpc)}: {error}"
         else:

@@ -171,9 +171,9 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the origin is gone"))
             self._drained.exception()
-        if exc is None:
-            self._end()
-        self._fail(Invalid("the connection was reset"))
+        self._end(reset=exc is not None)
+        if self._writing is not None:
+            self._writing.cancel()
         self._reader.forget()
         if self._timer is not None:
             self._timer.cancel()
@@ -191,12 +191,12 @@ class Connection(asyncio.Protocol):
 
     # Ends
 
-    def _end(self) -> None:
+    def _end(self, *, reset: bool = False) -> None:
         """The origin says no more."""
         if self._answer is None:
             return
         try:
-            self._reader.ended()
+            self._reader.ended(reset=reset)
         except HttpError as error:
             self._fail(error)
         else:

@@ -83,9 +83,9 @@ class Reader:
             raise Invalid("too much that is no content")
         return self.whole
 
-    def ended(self) -> None:
-        """The connection ended in order: so did the answer, or it is Invalid."""
-        if self._left == math.inf:
+    def ended(self, *, reset: bool = False) -> None:
+        """The connection ended, in order or not: so did the answer, or it is Invalid."""
+        if self._left == math.inf and not reset:
             self.whole = True
             return
         heard = self._overhead or (self._answer is not None and self._answer.status)

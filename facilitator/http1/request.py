@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from facilitator.http1.errors import Unsendable
+
 Field = tuple[bytes, bytes]
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VISIBLE = bytes(range(0x21, 0x7F))
 _TEXT = b"\t " + _VISIBLE + bytes(range(0x80, 0x100))
-
-
-class Unsendable(ValueError):
-    """What cannot be written as one message: control bytes, or a name that is none."""
 
 
 class Stream(Protocol):

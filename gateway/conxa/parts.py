@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import ClientSession
-
+from facilitator.http1.client import Client
 from gateway.conxa.charging import Charger
 from gateway.conxa.connections import Mint
 from gateway.conxa.desk import Desk, Provider
@@ -52,7 +51,7 @@ class ConxaParts:
 
 def conxa_parts(
     configured: Configured,
-    session: ClientSession,
+    client: Client,
     store: Store,
     metrics: Metrics,
     server: Server,
@@ -60,7 +59,7 @@ def conxa_parts(
 ) -> ConxaParts:
     """``gateway`` names this gateway among those that charge with the same API key."""
     api_key, public_url = configured.api_key.get_secret_value(), server.public_url.rstrip("/")
-    conxa = Conxa(session, configured.base_url, api_key, configured.timeout)
+    conxa = Conxa(client, configured.base_url, api_key, configured.timeout)
     mint, wallets = Mint(api_key), Wallets(store)
     sessions = Sessions(conxa, configured.rate_limit_timeout)
     charger = Charger(conxa, wallets, metrics, gateway=gateway, patience=configured.settle_within)

@@ -6,16 +6,22 @@ about a charge is ``Unclear``: it is asked again with the same key and the same 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+
+from facilitator.http1.client import Client
+from facilitator.http1.errors import HttpError
+from facilitator.http1.request import Field
 
 _MOST = 64 * 1024
 """Bytes of an answer that are read."""
@@ -103,20 +109,19 @@ class _Reply:
 class Conxa:
     """One provider's access to CONXA."""
 
-    def __init__(self, session: ClientSession, base_url: str, api_key: str, timeout: float) -> None:
+    def __init__(self, client: Client, base_url: str, api_key: str, timeout: float) -> None:
         """``timeout`` in seconds."""
-        self._session = session
+        self._client = client
         self._base_url = base_url
         self._key = {"X-Provider-API-Key": api_key, "Accept": "application/json"}
-        self._timeout = ClientTimeout(total=timeout, connect=min(timeout, 5.0))
+        self._timeout = timeout
 
     async def session(self, username: str) -> Session:
         """Where a user's session stands; ConxaUnavailable when that is not told."""
         try:
-            reply = await self._ask(
-                "GET", "/providers/session/status", self._key, params={"provider_username": username}
-            )
-        except (ClientError, TimeoutError) as error:
+            query = urlencode({"provider_username": username})
+            reply = await self._ask("GET", "/providers/session/status", self._key, query=query)
+        except HttpError as error:
             raise ConxaUnavailable("conxa does not answer") from error
         if reply.status == HTTPStatus.NOT_FOUND:
             return Session(Status.PENDING)
@@ -139,8 +144,8 @@ class Conxa:
             "X-Idempotency-Key": key,
         }
         try:
-            reply = await self._ask("POST", "/charge/authorize", headers, data=orjson.dumps(body))
-        except (ClientError, TimeoutError):
+            reply = await self._ask("POST", "/charge/authorize", headers, orjson.dumps(body))
+        except HttpError:
             return Unclear("conxa does not answer")
         return _charged(reply)
 
@@ -148,32 +153,22 @@ class Conxa:
         """Whether CONXA says that it works: ``status`` is exactly ``ok``."""
         try:
             reply = await self._ask("GET", "/health", self._key)
-        except (ClientError, TimeoutError):
+        except HttpError:
             return False
         return reply.status == HTTPStatus.OK and reply.body is not None and reply.body.get("status") == "ok"
 
-    async def _ask(self, method: str, path: str, headers: dict[str, str], **more: Any) -> _Reply:
-        asked = self._session.request(
-            method,
-            self._base_url + path,
-            headers=headers,
-            timeout=self._timeout,
-            allow_redirects=False,
-            **more,
-        )
-        async with asked as response:
-            body = await _object(response)
-            return _Reply(response.status, body, _retry_after(response.headers.get("Retry-After")))
+    async def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, query: str = ""
+    ) -> _Reply:
+        until = asyncio.get_running_loop().time() + self._timeout
+        url = self._base_url + path
+        answer = await self._client.fetch(method, url, body, headers, until=until, most=_MOST, query=query)
+        return _Reply(answer.status, _object(answer.content), _retry_after(answer.fields))
 
 
-async def _object(response: ClientResponse) -> dict[str, Any] | None:
-    read = b""
-    async for chunk in response.content.iter_any():
-        read += chunk
-        if len(read) > _MOST:
-            return None
+def _object(content: bytes) -> dict[str, Any] | None:
     try:
-        body = orjson.loads(read)
+        body = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
     return body if isinstance(body, dict) else None
@@ -233,10 +228,9 @@ def _time(value: object) -> float | None:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(fields: Sequence[Field]) -> float | None:
     """Seconds, or the time until a date (RFC 9110 section 10.2.3); never negative."""
-    if value is None:
-        return None
+    value = next((value.decode("latin-1") for name, value in fields if name.lower() == b"retry-after"), "")
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
     try:

@@ -14,8 +14,8 @@ from kit.anvil import Anvil
 from facilitator.asked import Reader, Served, Token
 from facilitator.base import InFlight, Purse, Settlement, Unknown
 from facilitator.chain import Chain
+from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
-from facilitator.rpc import open_session
 from facilitator.server import Service
 from facilitator.wire import PaymentPayload, PaymentRequirements
 
@@ -58,8 +58,9 @@ async def serving(rpc: str, key: str) -> AsyncIterator[Ours]:
     token = Token(Anvil.token, "USDC", "2")
     served = Served("eip155:84532", 84532, "base-sepolia", {Anvil.token.lower(): token})
     chain = Chain(84532, "eip155:84532", (rpc,), 1, 64, BUDGET, 50)
-    async with open_session() as session:
-        facilitator = LocalFacilitator([chain], [key], session)
+    async with ClientSession(trust_env=False) as session:
+        client = Client()
+        facilitator = LocalFacilitator([chain], [key], client)
         service = Service(Reader([served]), facilitator, NothingRecorded(), keys=[], health=dict)
         runner = web.ServerRunner(web.Server(service))
         await runner.setup()
@@ -71,3 +72,4 @@ async def serving(rpc: str, key: str) -> AsyncIterator[Ours]:
         finally:
             await runner.cleanup()
             await facilitator.close()
+            client.close()

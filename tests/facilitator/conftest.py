@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiohttp import ClientTimeout
 from coincurve import PrivateKey
 from kit.anvil import Anvil
 from kit.faultproxy import FaultProxy
@@ -22,9 +21,9 @@ from facilitator.chain import Chain
 from facilitator.challenge import requirement_v2
 from facilitator.endpoint import Endpoint
 from facilitator.exact_evm import address_of, digest
+from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
 from facilitator.remote import RemoteFacilitator
-from facilitator.rpc import open_session
 from facilitator.token_abi import transfer_with_authorization
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
 
@@ -135,8 +134,8 @@ def anvil() -> Iterator[Anvil]:
 class Rig:
     """Facilitators on one chain; ``due`` makes what is settled, ``call`` sends as somebody else."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self.made: list[LocalFacilitator] = []
         self.timeout = 5.0
 
@@ -148,8 +147,8 @@ class Rig:
         **changes: Any,
     ) -> LocalFacilitator:
         chain = Chain(84532, "eip155:84532", urls, 1, 64, 10.0, 50)
-        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._session, clock)
-        made.client("eip155:84532").rpc._timeout = ClientTimeout(total=self.timeout)
+        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._client, clock)
+        made.client("eip155:84532").rpc._timeout = self.timeout
         self.made.append(made)
         return made
 
@@ -181,31 +180,31 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    session = open_session()
-    made = Rig(session)
+    client = Client()
+    made = Rig(client)
     yield made
     for each in made.made:
         await each.close()
-    await session.close()
+    client.close()
 
 
 @pytest.fixture
 async def remotely() -> AsyncIterator[Callable[..., Any]]:
     """Makes facilitators that are elsewhere: ``remotely(url, ..., rpc=[...])``, in order of preference."""
-    session, made = open_session(), []
+    client, made = Client(), []
 
     def make(*urls: str, rpc: Sequence[str] = (NOWHERE,), kind: Any = RemoteFacilitator, **more: Any) -> Any:
         ours = {"confirmations": 1, "finality": 64, "settle_within": 10.0}
         ours |= {key: more.pop(key) for key in list(more) if key in ours}
         chain = Chain(84532, "eip155:84532", tuple(rpc), **ours, max_fee_gwei=50)
         wiring = {"worth": lambda terms: terms.amount, "verify_on_chain_over": 0, "resource": RESOURCE}
-        made.append(kind([Endpoint(url) for url in urls], session, [chain], **(wiring | more)))
+        made.append(kind([Endpoint(url) for url in urls], client, [chain], **(wiring | more)))
         return made[-1]
 
     yield make
     for each in made:
         await each.close()
-    await session.close()
+    client.close()
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from standins.facilitator import (
 from facilitator.base import Accepted, Purse, Refused, VerificationUnavailable
 from facilitator.endpoint import Endpoint
 from facilitator.exact_evm import INVALID_SIGNATURE, VALID_BEFORE
+from facilitator.http1.client import Client
 from facilitator.pool import Patience
 from facilitator.remote import RemoteFacilitator
-from facilitator.rpc import open_session
 from facilitator.wire import PaymentRequirements
 
 YES = say({"isValid": True})
@@ -262,7 +262,7 @@ async def test_supported_is_kept(first: FacilitatorServer, second: FacilitatorSe
 
 
 async def test_what_cannot_work_is_refused_when_it_is_made() -> None:
-    session = open_session()
+    client = Client()
     more: dict[str, Any] = {"worth": lambda terms: 0, "verify_on_chain_over": None, "resource": ""}
     one = Endpoint("https://f.example", networks=frozenset({"solana:x"}))
     for endpoints, networks, what in (
@@ -271,5 +271,5 @@ async def test_what_cannot_work_is_refused_when_it_is_made() -> None:
         ([one, one], ["solana:x"], "same URL"),
     ):
         with pytest.raises(ValueError, match=what):
-            RemoteFacilitator(endpoints, session, [], networks, **more)
-    await session.close()
+            RemoteFacilitator(endpoints, client, [], networks, **more)
+    client.close()

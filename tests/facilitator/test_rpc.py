@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from facilitator.rpc import MAX_ANSWER, Rpc, RpcError, RpcUnavailable, open_session
+from facilitator.http1.client import Client
+from facilitator.rpc import MAX_ANSWER, Rpc, RpcError, RpcUnavailable
 
 Serve = Callable[[Callable[[list[dict[str, Any]]], Any]], Awaitable["Node"]]
 
@@ -64,40 +65,39 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[ClientSession]:
-    opened = open_session()
-    yield opened
-    await opened.close()
+async def client() -> AsyncIterator[Client]:
+    with Client() as opened:
+        yield opened
 
 
 CALLS = [("a", (1,)), ("b", ())]
 
 
-async def test_one_round_trip_and_the_chain_id_once(serve: Serve, session: ClientSession) -> None:
+async def test_one_round_trip_and_the_chain_id_once(serve: Serve, client: Client) -> None:
     node = await serve(healthy)
-    rpc = Rpc(session, [node.url], 84532)
+    rpc = Rpc(client, [node.url], 84532)
     assert await rpc.batch(CALLS) == ["a", "b"]
     assert await rpc.batch(CALLS) == ["a", "b"]
     assert [len(calls) for calls in node.asked] == [3, 2]
     assert node.asked[0][1]["params"] == [1]
 
 
-async def test_long_batches_are_divided(serve: Serve, session: ClientSession) -> None:
+async def test_long_batches_are_divided(serve: Serve, client: Client) -> None:
     node = await serve(healthy)
-    rpc = Rpc(session, [node.url], 84532)
+    rpc = Rpc(client, [node.url], 84532)
     assert await rpc.batch([(str(number), ()) for number in range(150)]) == [
         str(number) for number in range(150)
     ]
     assert [len(calls) for calls in node.asked] == [65, 64, 22]
 
 
-async def test_errors_are_values(serve: Serve, session: ClientSession) -> None:
+async def test_errors_are_values(serve: Serve, client: Client) -> None:
     def answer(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         one, two, three = healthy(calls)
         return [one, {"id": two["id"], "error": {"code": 3, "message": "no", "data": "0x1"}}, three]
 
     node = await serve(answer)
-    assert await Rpc(session, [node.url], 84532).batch(CALLS) == [RpcError(3, "no", "0x1"), "b"]
+    assert await Rpc(client, [node.url], 84532).batch(CALLS) == [RpcError(3, "no", "0x1"), "b"]
 
 
 async def hang(calls: list[dict[str, Any]]) -> None:
@@ -124,9 +124,9 @@ BROKEN: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-async def test_fails_over(case: str, serve: Serve, session: ClientSession) -> None:
+async def test_fails_over(case: str, serve: Serve, client: Client) -> None:
     broken, good = await serve(BROKEN[case]), await serve(healthy)
-    rpc = Rpc(session, [broken.url, good.url], 84532, timeout=0.3)
+    rpc = Rpc(client, [broken.url, good.url], 84532, timeout=0.3)
     assert await rpc.batch(CALLS) == ["a", "b"]
     assert len(broken.asked) == 1
     assert await rpc.batch(CALLS) == ["a", "b"]
@@ -134,19 +134,19 @@ async def test_fails_over(case: str, serve: Serve, session: ClientSession) -> No
 
 
 @pytest.mark.parametrize("case", BROKEN)
-async def test_alone_it_is_unavailable(case: str, serve: Serve, session: ClientSession) -> None:
+async def test_alone_it_is_unavailable(case: str, serve: Serve, client: Client) -> None:
     broken = await serve(BROKEN[case])
     with pytest.raises(RpcUnavailable) as raised:
-        await Rpc(session, [broken.url], 84532, timeout=0.3).batch(CALLS)
+        await Rpc(client, [broken.url], 84532, timeout=0.3).batch(CALLS)
     assert "secret-key" not in str(raised.value)
 
 
-async def test_nobody_listens(session: ClientSession) -> None:
+async def test_nobody_listens(client: Client) -> None:
     with pytest.raises(RpcUnavailable):
-        await Rpc(session, ["http://127.0.0.1:1/"], 84532).call("a")
+        await Rpc(client, ["http://127.0.0.1:1/"], 84532).call("a")
 
 
-async def test_a_connection_closed_while_idle_is_not_a_failure(session: ClientSession) -> None:
+async def test_a_connection_closed_while_idle_is_not_a_failure(client: Client) -> None:
     """The other side drops its kept connection just as we use it: asked again once, then believed."""
     accepted = 0
 
@@ -165,7 +165,7 @@ async def test_a_connection_closed_while_idle_is_not_a_failure(session: ClientSe
 
     server = await asyncio.start_server(serve_once, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    rpc = Rpc(session, [f"http://127.0.0.1:{port}/"], 84532)
+    rpc = Rpc(client, [f"http://127.0.0.1:{port}/"], 84532)
     assert await rpc.call("a") == "a"
     assert await rpc.call("b") == "b"
     assert accepted == 2

@@ -27,8 +27,8 @@ from kit.anvil import Anvil
 
 from facilitator.base import Due, Outgoing, Purse, Refused, Settled
 from facilitator.chain import Chain
+from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
-from facilitator.rpc import open_session
 from facilitator.wire import PaymentPayload, PaymentRequirements, read_payment
 from gateway.devchain.ports import free_ports
 
@@ -279,16 +279,16 @@ class FacilitatorServer:
 
     async def _begin(self) -> None:
         if self._rpc is not None:
-            self._session = open_session()
+            self._client = Client()
             chain = Chain(84532, "eip155:84532", (self._rpc,), 1, 64, 10.0, 50)
-            self._local = LocalFacilitator([chain], [self._key], self._session)
+            self._local = LocalFacilitator([chain], [self._key], self._client)
         await self._open()
 
     async def _end(self) -> None:
         await self._close()
         if self._local is not None:
             await self._local.close()
-            await self._session.close()
+            self._client.close()
         hanging = asyncio.all_tasks() - {asyncio.current_task()}
         for task in hanging:
             task.cancel()

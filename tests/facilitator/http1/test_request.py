@@ -9,7 +9,8 @@ from httptools import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facilitator.http1.request import Unsendable, encode, lines
+from facilitator.http1.errors import Unsendable
+from facilitator.http1.request import encode, lines
 
 
 class Read:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from standins.conxa import ConxaServer
 
-from facilitator.rpc import open_session
+from facilitator.http1.client import Client
 from gateway.conxa.wire import (
     Approved,
     Conxa,
@@ -32,8 +32,8 @@ def server() -> Iterator[ConxaServer]:
 
 @pytest.fixture
 async def conxa(server: ConxaServer) -> AsyncIterator[Conxa]:
-    async with open_session() as session:
-        yield Conxa(session, server.url, server.api_key, 0.5)
+    with Client() as client:
+        yield Conxa(client, server.url, server.api_key, 0.5)
 
 
 async def test_a_session_from_its_beginning_to_its_end(server: ConxaServer, conxa: Conxa) -> None:
@@ -111,7 +111,7 @@ async def test_out_of_order(server: ConxaServer, conxa: Conxa) -> None:
 
 
 async def test_another_api_key(server: ConxaServer) -> None:
-    async with open_session() as session:
-        stranger = Conxa(session, server.url, "pk_test_acme_no", 0.5)
+    with Client() as client:
+        stranger = Conxa(client, server.url, "pk_test_acme_no", 0.5)
         with pytest.raises(KeyRefused):
             await stranger.session("u")

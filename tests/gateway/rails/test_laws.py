@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from standins.conxa import ConxaServer
 
 from facilitator.base import Accepted, Refused, Settled
-from facilitator.rpc import open_session
+from facilitator.http1.client import Client
 from facilitator.wire import PaymentRequirements
 from gateway.conxa.connections import Mint
 from gateway.conxa.parts import conxa_parts
@@ -133,13 +133,13 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         return
     async with AsyncExitStack() as stack:
         server = stack.enter_context(ConxaServer())
-        session = await stack.enter_async_context(open_session())
+        client = stack.enter_context(Client())
         store = open_store("embedded", tmp_path, 60, 1000, 3000)
         await store.open()
         stack.push_async_callback(store.close)
         key = SecretStr(server.api_key)
         configured = Conxa(server.url, key, "acme", "api", True, 5.0, 5.0, 10.0)
-        parts = conxa_parts(configured, session, store, Metrics("1"), Server(), "tollway-1")
+        parts = conxa_parts(configured, client, store, Metrics("1"), Server(), "tollway-1")
         yield ConxaBench(server, parts.rail)
 
 
