@@ -61,7 +61,7 @@ class VerificationUnavailable(Exception):
 class Outgoing:
     """A signed settlement transaction: recorded before it is sent, re-sent only as these bytes.
 
-    A fee bump is a record of its own: the same payment, sender and nonce, another hash.
+    A fee bump is a record of its own: the same payments, sender and nonce, another hash.
     """
 
     sender: str
@@ -69,7 +69,13 @@ class Outgoing:
     nonce: int
     hash: str
     raw: bytes
-    payment_id: str
+    payment_ids: tuple[str, ...]
+    """What it settles, in the order of its calls; more than one travel together."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it settles several payments: then one of them may fail and the others not."""
+        return len(self.payment_ids) > 1
 
 
 class Journal(Protocol):
@@ -86,6 +92,9 @@ class Journal(Protocol):
 
     async def of(self, payment_id: str) -> list[Outgoing]:
         """Every transaction recorded for a payment, in order."""
+
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these payments for which anything is recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
@@ -15,6 +16,7 @@ from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
 from facilitator.chain import Chain, ChainClient
 from facilitator.exact_evm import address_of
 from facilitator.fuel import Look
+from facilitator.packing import Batches
 from facilitator.rpc import Rpc
 from facilitator.settling import Desk
 from facilitator.verifying import Verifier
@@ -22,6 +24,9 @@ from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
 if TYPE_CHECKING:
     from facilitator.signer import Signer
+
+
+_ALONE = Batches(max_size=1)
 
 
 class LocalFacilitator:
@@ -33,8 +38,12 @@ class LocalFacilitator:
         keys: Sequence[str],
         session: ClientSession,
         clock: Callable[[], float] = time.time,
+        *,
+        batches: Batches = _ALONE,
+        told: Callable[[str, bool], None] = lambda network, together: None,
     ) -> None:
         """``keys`` are 0x-hex private keys, at least one, used on every chain; ``clock`` gives unix seconds.
+        ``told`` hears once for each network whether payments that are due together can travel together.
 
         The session is the caller's to close (``rpc.open_session`` makes a fit one). ValueError for a bad key.
         """
@@ -42,7 +51,9 @@ class LocalFacilitator:
         self._desks: dict[str, Desk] = {}
         for chain in chains:
             client = ChainClient(chain, Rpc(session, chain.rpc, chain.chain_id), clock)
-            self._desks[chain.caip2] = Desk(client, addresses, _Loader(client, keys).load)
+            self._desks[chain.caip2] = Desk(
+                client, addresses, _Loader(client, keys).load, batches, partial(told, chain.caip2)
+            )
         clients = {network: desk.client for network, desk in self._desks.items()}
         self._verifier = Verifier(clients, clock, caller=addresses[0])
 

@@ -1,4 +1,11 @@
-"""One settlement, from what is recorded to what the chain proves."""
+"""One settlement, from what is recorded to what the chain proves.
+
+Payments that are due together travel together (:mod:`facilitator.batching`), and what became of them is
+found out once for all (:mod:`facilitator.shipment`). Whoever is not in a batch, and whomever a batch left
+behind, takes the steps here, alone. After a batch that is when none of what is recorded can be mined any
+more to its effect: endpoints agree that the batch is mined, confirmed, and did not use the authorization,
+or that another transaction took its nonce. It is refused only by what its own simulation says then.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from facilitator import token_abi
 from facilitator.base import (
@@ -20,14 +28,20 @@ from facilitator.base import (
     Unknown,
     VerificationUnavailable,
 )
+from facilitator.batching import Packer, Together
 from facilitator.chain import ChainClient, Receipt, Snapshot
 from facilitator.fuel import Fuel
 from facilitator.lane import TEND, Lane, Transfer
+from facilitator.packing import Batches
 from facilitator.receipts import Receipts
-from facilitator.testimony import Case, hear, replaced
+from facilitator.shipment import Shipment
+from facilitator.testimony import Case, hear, left_behind, replaced
 
 if TYPE_CHECKING:
     from facilitator.signer import Delivery, Signer
+
+ALONE = 128
+"""Settlements of one chain that go alone at once: each asks by itself, and waits by itself."""
 
 _TRIES = 2
 """Fresh transactions in one call: a second one only when the first one's nonce was taken."""
@@ -40,9 +54,15 @@ class Desk:
     """Where one chain's payments are settled: its client, its keys' lanes, its receipts."""
 
     def __init__(
-        self, client: ChainClient, addresses: Sequence[str], signer: Callable[[], Awaitable[Signer]]
+        self,
+        client: ChainClient,
+        addresses: Sequence[str],
+        signer: Callable[[], Awaitable[Signer]],
+        batches: Batches,
+        told: Callable[[bool], None],
     ) -> None:
-        """``addresses`` of our keys, lower-case; ``signer`` loads what signs and sends."""
+        """``addresses`` of our keys, lower-case; ``signer`` loads what signs and sends. ``told`` hears once
+        whether payments can travel together on this chain."""
         self.client = client
         self.addresses = addresses
         self.signer = signer
@@ -50,6 +70,10 @@ class Desk:
         self.senders = [f"{client.chain.caip2}:{each}" for each in addresses]
         self.fuel = Fuel(client, self.senders)
         self._lanes = {sender: Lane(sender, client) for sender in self.senders}
+        self.together = Together(self, batches, told)
+        self._alone = asyncio.Semaphore(ALONE)
+        self._packers: dict[str, Packer] = {}
+        self._shipments: WeakValueDictionary[tuple[int, str, int], Shipment] = WeakValueDictionary()
 
     def sender_for(self, payment_id: str) -> str:
         """The same key for the same payment, as long as the keys with enough gas stay the same."""
@@ -65,21 +89,58 @@ class Desk:
         """The lane a payment goes out from: its queue's, or another where we no longer have that key."""
         return self.lane(due.sender if due.sender in self.senders else self.sender_for(due.payment_id))
 
+    def shipment(self, journal: Journal, sent: Sequence[Outgoing]) -> Shipment:
+        """What follows shared transactions of one nonce, for all their payments together."""
+        key = id(journal), *_place(sent[0])
+        return self._shipments.get(key) or self._shipments.setdefault(key, Shipment(self, journal, sent))
+
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`."""
-        return await _Settling(self, due, journal, await journal.of(due.payment_id)).run()
+        deadline = time.monotonic() + self.client.chain.settle_within
+        shipment: Shipment | None = None
+        try:
+            shipment = await self._shipped(due, journal)
+            if shipment is not None:
+                landed = await shipment.landed(deadline - time.monotonic())
+                if landed is None:
+                    return Unknown(shipment.transaction)
+                if landed.paid(due):
+                    return Settled(landed.transaction)
+        except VerificationUnavailable:
+            return Unknown("" if shipment is None else shipment.transaction)
+        async with self._alone:
+            sent = await journal.of(due.payment_id)
+            if time.monotonic() > deadline:
+                return Unknown(sent[-1].hash if sent else "")
+            return await _Settling(self, due, journal, sent, deadline).run()
+
+    async def _shipped(self, due: Due, journal: Journal) -> Shipment | None:
+        """What a payment travels in, now or from before; None where it is to go alone."""
+        lane = self.lane_for(due)
+        packer = self._packers.get(lane.sender)
+        if packer is None:
+            packer = self._packers[lane.sender] = Packer(self, self.together, lane)
+        shipment = await packer.ship(due, journal)
+        if shipment is not None:
+            return shipment
+        sent = await journal.of(due.payment_id)
+        if not sent or not sent[-1].shared:
+            return None
+        return self.shipment(journal, [each for each in sent if _place(each) == _place(sent[-1])])
 
 
 class _Settling:
     """The steps of one call of ``settle``; ``_sent`` is everything recorded for the payment."""
 
-    def __init__(self, desk: Desk, due: Due, journal: Journal, sent: list[Outgoing]) -> None:
+    def __init__(self, desk: Desk, due: Due, journal: Journal, sent: list[Outgoing], deadline: float) -> None:
         self._desk = desk
         self._client = desk.client
         self._due = due
         self._journal = journal
         self._sent = list(sent)
-        self._deadline = time.monotonic() + desk.client.chain.settle_within
+        self._deadline = deadline
+        self._left_behind: set[tuple[str, int]] = set()
+        """Places of batches that are mined, without this payment."""
 
     async def run(self) -> Settlement:
         try:
@@ -95,7 +156,9 @@ class _Settling:
         if not isinstance(heard, Unknown):
             return heard
         signer = await self._desk.signer()
-        deliveries = [await signer.spread(outgoing.raw) for outgoing in self._newest()]
+        # Batches are their lane's to send again: it does for all of them at once.
+        alone = [outgoing for outgoing in self._newest() if not outgoing.shared]
+        deliveries = [await signer.spread(outgoing.raw) for outgoing in alone]
         if all(delivery.stale for delivery in deliveries) and await self._replaced():
             return None
         return await self._follow()
@@ -133,7 +196,7 @@ class _Settling:
             return None
         payload, due = self._due.exact, self._due
         data = token_abi.transfer_with_authorization(payload.authorization, payload.signature)
-        transfer = Transfer(due.payment_id, due.requirements.asset, data, gas, fees)
+        transfer = Transfer((due.payment_id,), due.requirements.asset, data, gas, fees)
         sent = await lane.send(signer, self._journal, transfer)
         if sent is None:
             return None
@@ -200,11 +263,16 @@ class _Settling:
         return heard
 
     async def _replaced(self) -> bool:
-        """Whether other transactions took all our nonces; then ours need no more care."""
+        """Whether other transactions took all our nonces, or batches that left this payment behind; then
+        ours need no more care."""
+        clients = self._client.apart()
         for outgoing in self._newest():
             group = [each for each in self._sent if _place(each) == _place(outgoing)]
-            if not await replaced(self._client.apart(), group):
+            if await replaced(clients, group):
+                continue
+            if not outgoing.shared or not await left_behind(clients, self._case(), group):
                 return False
+            self._left_behind.add(_place(outgoing))
         for outgoing in self._sent:
             await self._journal.close(outgoing)
         return True
@@ -232,7 +300,8 @@ class _Settling:
         return list({_place(outgoing): outgoing for outgoing in self._sent}.values())
 
     def _hashes(self) -> list[str]:
-        return [outgoing.hash for outgoing in self._sent]
+        """What is worth waiting for."""
+        return [each.hash for each in self._sent if _place(each) not in self._left_behind]
 
     def _case(self) -> Case:
         return Case(self._due, tuple(self._sent), self._desk.addresses)

@@ -58,6 +58,10 @@ class StoreJournal:
         """Everything recorded for one payment."""
         return await self._store.transactions_of(payment_id)
 
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these for which anything is recorded."""
+        return await self._store.recorded(payment_ids)
+
 
 class Settler:
     """Works on the queues of this process's rails while it holds a sender's lease."""

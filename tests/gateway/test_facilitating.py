@@ -84,7 +84,7 @@ class Scripted:
         self.settled += 1
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if self.sends and not isinstance(outcome, Refused):
-            assert await journal.record(Outgoing(due.sender, self.settled, HASH, b"raw", due.payment_id))
+            assert await journal.record(Outgoing(due.sender, self.settled, HASH, b"raw", (due.payment_id,)))
         return outcome
 
     async def resume(self, sender: str, journal: Journal) -> None:

@@ -183,7 +183,7 @@ async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
     assert epoch is not None
     await asyncio.sleep(0.1)
     assert await store.hold(QUEUE, "other", lease=10.0) is not None
-    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", "pay_1")
+    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", ("pay_1",))
     assert not await StoreJournal(store, epoch).record(transaction)
     assert await StoreJournal(store, epoch).of("pay_1") == []
 
