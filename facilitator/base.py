@@ -134,6 +134,10 @@ class Purse:
     """Each of them; asked for only when the sum seems to be too much."""
 
 
+AT_ONCE = 128
+"""Settlements of one sender under way at once where each is a matter of its own."""
+
+
 class Facilitator(Protocol):
     """verify and settle as the x402 specification means them."""
 
@@ -175,6 +179,9 @@ class Facilitator(Protocol):
 
     def sender_for(self, network: str, payment_id: str) -> str:
         """The one of them that is to settle a new payment on a CAIP-2 network: its ``Due.sender``."""
+
+    def at_once(self, sender: str) -> int:
+        """How many settlements of a sender may be under way at once; the rest waits where it is safe."""
 
     async def resume(self, sender: str, journal: Journal) -> None:
         """Send a sender's open transactions again; whenever its lease was won.

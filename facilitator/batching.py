@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from facilitator import multicall
 from facilitator.base import Due, Journal, VerificationUnavailable
+from facilitator.chain import ChainClient
 from facilitator.lane import Lane, Transfer
 from facilitator.packing import Batches, Gathering, gas_budget
 from facilitator.preview import Costs, Item, Preview, learn, preview
 
 if TYPE_CHECKING:
+    from facilitator.desk import Desk
     from facilitator.fees import Fees
-    from facilitator.settling import Desk
     from facilitator.shipment import Shipment
     from facilitator.signer import Signer
 
@@ -43,11 +44,11 @@ Packed = dict[str, "Shipment"]
 class Together:
     """Whether payments of one chain may travel together at all, and what they need."""
 
-    def __init__(self, desk: Desk, batches: Batches, told: Callable[[bool], None]) -> None:
+    def __init__(self, client: ChainClient, batches: Batches, told: Callable[[bool], None]) -> None:
         """``told`` hears once whether the chain has Multicall3."""
         self.batches = batches
         self.costs = Costs()
-        self._desk = desk
+        self._client = client
         self._told = told
         self._there: bool | None = None
         self._asking = asyncio.Lock()
@@ -62,7 +63,7 @@ class Together:
     async def _ask(self) -> bool:
         async with self._asking:
             if self._there is None:
-                code = await self._desk.client.rpc.call("eth_getCode", multicall.ADDRESS, "latest")
+                code = await self._client.rpc.call("eth_getCode", multicall.ADDRESS, "latest")
                 self._there = isinstance(code, str) and len(code) > 2
                 self._told(self._there)
             return self._there
@@ -98,23 +99,20 @@ class _Passenger(Item):
 class Packer:
     """The payments that wait for one lane."""
 
-    def __init__(self, desk: Desk, together: Together, lane: Lane) -> None:
+    def __init__(self, desk: Desk, lane: Lane) -> None:
         self._desk = desk
-        self._together = together
+        self._together = desk.together
         self._lane = lane
         # A journal belongs to one hold of the key's lease: under another one nothing may be sent.
-        self._waiting = Gathering[_Passenger](together.batches, lambda passenger: id(passenger.journal))
+        self._waiting = Gathering[_Passenger](desk.together.batches, lambda passenger: id(passenger.journal))
         self._hands: set[asyncio.Task[Packed]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def ship(self, due: Due, journal: Journal) -> Shipment | None:
         """Send a payment together with others; None when it is to go alone.
 
-        VerificationUnavailable: it is not sent, or it may be; the journal knows. What the journal raises
-        passes through.
+        VerificationUnavailable: nothing was sent. What the journal raises passes through.
         """
-        if not await self._together.possible():
-            return None
         passenger = _Passenger(due, journal)
         self._waiting.join(passenger, asyncio.get_running_loop().time())
         self._plan()

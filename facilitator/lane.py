@@ -132,7 +132,8 @@ class Lane:
 
     async def _under_way_for(self, payment_ids: Sequence[str], journal: Journal) -> Outgoing | None:
         """A transaction of ours for any of these payments whose record seemed to have failed."""
-        for payment_id in sorted(await journal.known(payment_ids)):
+        known = payment_ids if len(payment_ids) == 1 else sorted(await journal.known(payment_ids))
+        for payment_id in known:
             for each in await journal.of(payment_id):
                 if each.sender == self.sender and not self.passed(each.nonce):
                     return each

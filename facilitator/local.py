@@ -14,11 +14,11 @@ from coincurve import PrivateKey
 
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
 from facilitator.chain import Chain, ChainClient
+from facilitator.desk import Desk
 from facilitator.exact_evm import address_of
 from facilitator.fuel import Look
 from facilitator.packing import Batches
 from facilitator.rpc import Rpc
-from facilitator.settling import Desk
 from facilitator.verifying import Verifier
 from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
@@ -68,6 +68,10 @@ class LocalFacilitator:
     def sender_for(self, network: str, payment_id: str) -> str:
         """Which of them is to settle a new payment: one with enough gas, the same one while those stay."""
         return self._desks[network].sender_for(payment_id)
+
+    def at_once(self, sender: str) -> int:
+        """How many settlements of one of them may be under way at once."""
+        return self._desks[sender.rpartition(":")[0]].at_once()
 
     async def look(self, network: str) -> Look:
         """Whether a chain answers and what its keys have for gas; call it now and then."""

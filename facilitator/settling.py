@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from facilitator import token_abi
 from facilitator.base import (
@@ -28,20 +25,13 @@ from facilitator.base import (
     Unknown,
     VerificationUnavailable,
 )
-from facilitator.batching import Packer, Together
-from facilitator.chain import ChainClient, Receipt, Snapshot
-from facilitator.fuel import Fuel
+from facilitator.chain import Receipt, Snapshot
 from facilitator.lane import TEND, Lane, Transfer
-from facilitator.packing import Batches
-from facilitator.receipts import Receipts
-from facilitator.shipment import Shipment
 from facilitator.testimony import Case, hear, left_behind, replaced
 
 if TYPE_CHECKING:
-    from facilitator.signer import Delivery, Signer
-
-ALONE = 128
-"""Settlements of one chain that go alone at once: each asks by itself, and waits by itself."""
+    from facilitator.desk import Desk
+    from facilitator.signer import Delivery
 
 _TRIES = 2
 """Fresh transactions in one call: a second one only when the first one's nonce was taken."""
@@ -50,87 +40,8 @@ _PAUSES = (0.25, 0.5, 1.0, 2.0)
 """Seconds between two hearings of the endpoints; the last one again and again."""
 
 
-class Desk:
-    """Where one chain's payments are settled: its client, its keys' lanes, its receipts."""
-
-    def __init__(
-        self,
-        client: ChainClient,
-        addresses: Sequence[str],
-        signer: Callable[[], Awaitable[Signer]],
-        batches: Batches,
-        told: Callable[[bool], None],
-    ) -> None:
-        """``addresses`` of our keys, lower-case; ``signer`` loads what signs and sends. ``told`` hears once
-        whether payments can travel together on this chain."""
-        self.client = client
-        self.addresses = addresses
-        self.signer = signer
-        self.receipts = Receipts(client)
-        self.senders = [f"{client.chain.caip2}:{each}" for each in addresses]
-        self.fuel = Fuel(client, self.senders)
-        self._lanes = {sender: Lane(sender, client) for sender in self.senders}
-        self.together = Together(self, batches, told)
-        self._alone = asyncio.Semaphore(ALONE)
-        self._packers: dict[str, Packer] = {}
-        self._shipments: WeakValueDictionary[tuple[int, str, int], Shipment] = WeakValueDictionary()
-
-    def sender_for(self, payment_id: str) -> str:
-        """The same key for the same payment, as long as the keys with enough gas stay the same."""
-        spread = int.from_bytes(hashlib.sha256(payment_id.encode()).digest()[:8], "big")
-        fit = self.fuel.fit()
-        return fit[spread % len(fit)]
-
-    def lane(self, sender: str) -> Lane:
-        """A sender's lane. One without a key here can only send again what is recorded."""
-        return self._lanes.setdefault(sender, Lane(sender, self.client))
-
-    def lane_for(self, due: Due) -> Lane:
-        """The lane a payment goes out from: its queue's, or another where we no longer have that key."""
-        return self.lane(due.sender if due.sender in self.senders else self.sender_for(due.payment_id))
-
-    def shipment(self, journal: Journal, sent: Sequence[Outgoing]) -> Shipment:
-        """What follows shared transactions of one nonce, for all their payments together."""
-        key = id(journal), *_place(sent[0])
-        return self._shipments.get(key) or self._shipments.setdefault(key, Shipment(self, journal, sent))
-
-    async def settle(self, due: Due, journal: Journal) -> Settlement:
-        """See :class:`facilitator.base.Facilitator`."""
-        deadline = time.monotonic() + self.client.chain.settle_within
-        shipment: Shipment | None = None
-        try:
-            shipment = await self._shipped(due, journal)
-            if shipment is not None:
-                landed = await shipment.landed(deadline - time.monotonic())
-                if landed is None:
-                    return Unknown(shipment.transaction)
-                if landed.paid(due):
-                    return Settled(landed.transaction)
-        except VerificationUnavailable:
-            return Unknown("" if shipment is None else shipment.transaction)
-        async with self._alone:
-            sent = await journal.of(due.payment_id)
-            if time.monotonic() > deadline:
-                return Unknown(sent[-1].hash if sent else "")
-            return await _Settling(self, due, journal, sent, deadline).run()
-
-    async def _shipped(self, due: Due, journal: Journal) -> Shipment | None:
-        """What a payment travels in, now or from before; None where it is to go alone."""
-        lane = self.lane_for(due)
-        packer = self._packers.get(lane.sender)
-        if packer is None:
-            packer = self._packers[lane.sender] = Packer(self, self.together, lane)
-        shipment = await packer.ship(due, journal)
-        if shipment is not None:
-            return shipment
-        sent = await journal.of(due.payment_id)
-        if not sent or not sent[-1].shared:
-            return None
-        return self.shipment(journal, [each for each in sent if _place(each) == _place(sent[-1])])
-
-
-class _Settling:
-    """The steps of one call of ``settle``; ``_sent`` is everything recorded for the payment."""
+class Alone:
+    """The steps of one payment that goes alone; ``_sent`` is everything recorded for it."""
 
     def __init__(self, desk: Desk, due: Due, journal: Journal, sent: list[Outgoing], deadline: float) -> None:
         self._desk = desk

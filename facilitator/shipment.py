@@ -19,7 +19,7 @@ from facilitator.moves import Moves
 from facilitator.testimony import replaced, shown
 
 if TYPE_CHECKING:
-    from facilitator.settling import Desk
+    from facilitator.desk import Desk
 
 
 @dataclass(frozen=True, slots=True)

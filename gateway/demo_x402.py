@@ -17,8 +17,8 @@ from aiohttp import web
 from gateway.demo_stage import gateway_running
 from gateway.devchain.accounts import DEV_ACCOUNTS
 from gateway.devchain.anvil import BASE_SEPOLIA, Chain, start_chain
-from gateway.devchain.ports import free_ports
 from gateway.devchain.batcher import place_batcher
+from gateway.devchain.ports import free_ports
 from gateway.devchain.token import TOKEN_ADDRESS, balance, mint, place_token
 from gateway.payer import PaymentFailed, Request, purchase
 

@@ -249,6 +249,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is under way is looked after every tenth of a second, and not long put up with."""
     monkeypatch.setattr("facilitator.lane.TEND", 0.1)
     monkeypatch.setattr("facilitator.settling.TEND", 0.1)
+    monkeypatch.setattr("facilitator.shipment.TEND", 0.1)
     monkeypatch.setattr("facilitator.lane.STUCK", 0.2)
 
 

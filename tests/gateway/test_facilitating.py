@@ -68,6 +68,9 @@ class Scripted:
     def sender_for(self, network: str, payment_id: str) -> str:
         return SENDER
 
+    def at_once(self, sender: str) -> int:
+        return 128
+
     def ready(self, network: str) -> bool:
         return True
 

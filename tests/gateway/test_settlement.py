@@ -35,7 +35,11 @@ class ScriptedRail:
         self.outcomes = list(outcomes)
         self.settled: list[str] = []
         self.resumed = 0
+        self.most = 128
         self.asked = asyncio.Event()
+
+    def at_once(self, queue: str) -> int:
+        return self.most
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         self.settled.append(payment.id)
