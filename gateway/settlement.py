@@ -30,8 +30,8 @@ PAUSE = 0.25
 """Seconds to wait when the store is down or another process is the sender."""
 PATIENCE = 30.0
 """Seconds one lease is spent on a payment of which nothing could be sent."""
-TAKEN = 256
-"""Payments taken up in one step: the store does nothing else meanwhile."""
+TAKEN = 128
+"""Payments taken up in one step, and outcomes recorded at once: others wait for the store, too."""
 LOOK = 0.00005
 """Seconds more between looks at the queue for each payment under way: they stand in front of the others."""
 FINAL = frozenset({State.SETTLED, State.REFUSED, State.UNKNOWN, State.SERVING, State.REFUND_DUE})
@@ -92,6 +92,7 @@ class Settler:
         self._underway: dict[str, set[str]] = {}
         """Payments that are being settled, by queue."""
         self._loops: list[asyncio.Task[None]] = []
+        self._recording = asyncio.Semaphore(TAKEN)
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begin to settle and to watch what is awaited; the tasks end only with :meth:`stop`."""
@@ -234,7 +235,8 @@ class Settler:
                 return True  # as it stands on record
             reach("K8")
             concluded = self._concluded(payment, outcome)
-            recorded = await self._store.advance(payment.lease, self._step(concluded))
+            async with self._recording:
+                recorded = await self._store.advance(payment.lease, self._step(concluded))
             if recorded and concluded.state is State.SETTLED and concluded.reason:
                 concluded = await self._withhold(concluded)
         except StoreUnavailable:
