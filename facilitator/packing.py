@@ -12,12 +12,6 @@ T = TypeVar("T")
 MOST = 200
 """Payments in one transaction at most: 96 kB of calldata, where nodes take 128 KiB with everything."""
 
-GAP = 0.012
-"""Seconds in which nobody joined, after which those who wait leave."""
-ALONE = 0.002
-"""The same for the first one after a quiet time: who comes alone is hardly held up, and what comes in
-one go is not torn apart."""
-
 GAS_SHARE = 4
 """A transaction asks for no more than this part of a block's gas, so that blocks have room for it."""
 MOST_GAS = 2**24
@@ -34,6 +28,11 @@ class Batches:
     """Most that one waits for company."""
     max_size: int = 100
     """Payments in one transaction, at most ``MOST``; 1: each goes alone."""
+    gap: float = 0.012
+    """Time in which nobody joined, after which those who wait leave."""
+    first: float = 0.002
+    """The same for the first one after a quiet time: who comes alone is hardly held up, and what comes in
+    one go is not torn apart."""
 
 
 def gas_budget(block_gas: int) -> int:
@@ -50,7 +49,7 @@ class Gathering(Generic[T]):
         self._lot = lot
         self._waiting: deque[tuple[T, float]] = deque()
         self._joined_at = float("-inf")
-        self._gap = GAP
+        self._gap = batches.gap
         self.room = batches.max_size
         """How many fit into one transaction, as far as is known."""
 
@@ -61,7 +60,7 @@ class Gathering(Generic[T]):
         """One more waits."""
         if not self._waiting:
             quiet = now - self._joined_at > self._batches.max_wait
-            self._gap = ALONE if quiet else GAP
+            self._gap = self._batches.first if quiet else self._batches.gap
         self._waiting.append((one, now))
         self._joined_at = now
 
@@ -79,7 +78,7 @@ class Gathering(Generic[T]):
         lot, taken = self._lot(self._waiting[0][0]), list[T]()
         while self._waiting and len(taken) < self._most and self._lot(self._waiting[0][0]) == lot:
             taken.append(self._waiting.popleft()[0])
-        self._gap = GAP
+        self._gap = self._batches.gap
         return taken
 
     @property
