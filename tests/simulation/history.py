@@ -28,16 +28,6 @@ MISCHIEF = (
     *("front run", "front run", "cancel", "drain", "forget pool", "restart", "restart", "fees"),
     "starve",
 )
-    "front run",
-    "front run",
-    "cancel",
-    "drain",
-    "forget pool",
-    "restart",
-    "restart",
-    "fees",
-    "starve",
-)
 BATCHES = (
     Batches(max_size=1),
     Batches(),
