@@ -300,6 +300,29 @@ async def test_a_deferred_answer_that_is_never_paid_is_a_loss(store: Store) -> N
     await running.stop(1.0)
 
 
+async def test_no_more_at_once_than_the_rail_says(store: Store) -> None:
+    """The rest waits in the queue, where it is safe."""
+
+    class Slow(ScriptedRail):
+        async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+            outcome = await super().settle(payment, journal)
+            await gate.wait()
+            return outcome
+
+    gate, rail = asyncio.Event(), Slow(Settled("0xabc"))
+    rail.most = 3
+    claims = [await served(store) for _ in range(5)]
+    running = settler(store, rail)
+    while len(rail.settled) < 3:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert rail.settled == [claim.id for claim in claims[:3]]
+    gate.set()
+    told = [await running.wait(claim.id, QUEUE, 5.0) for claim in claims]
+    assert all(payment is not None and payment.state is State.SETTLED for payment in told)
+    await running.stop(1.0)
+
+
 async def test_a_sender_that_slept_while_it_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lease is looked at again first: under one that ended nothing can be sent."""
     monkeypatch.setattr(settlement, "RENEW", 0.05)
