@@ -61,7 +61,7 @@ class VerificationUnavailable(Exception):
 class Outgoing:
     """A signed settlement transaction: recorded before it is sent, re-sent only as these bytes.
 
-    A fee bump is a record of its own: the same payment, sender and nonce, another hash.
+    A fee bump is a record of its own: the same payments, sender and nonce, another hash.
     """
 
     sender: str
@@ -69,7 +69,13 @@ class Outgoing:
     nonce: int
     hash: str
     raw: bytes
-    payment_id: str
+    payment_ids: tuple[str, ...]
+    """What it settles, in the order of its calls; more than one travel together."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it settles several payments: then one of them may fail and the others not."""
+        return len(self.payment_ids) > 1
 
 
 class Journal(Protocol):
@@ -86,6 +92,9 @@ class Journal(Protocol):
 
     async def of(self, payment_id: str) -> list[Outgoing]:
         """Every transaction recorded for a payment, in order."""
+
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these payments for which anything is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,10 @@ class Purse:
     """The sum of its other claims in flight, atomic units."""
     claims: Callable[[], Awaitable[Sequence[InFlight]]]
     """Each of them; asked for only when the sum seems to be too much."""
+
+
+AT_ONCE = 128
+"""Settlements of one sender under way at once where each is a matter of its own."""
 
 
 class Facilitator(Protocol):
@@ -166,6 +179,9 @@ class Facilitator(Protocol):
 
     def sender_for(self, network: str, payment_id: str) -> str:
         """The one of them that is to settle a new payment on a CAIP-2 network: its ``Due.sender``."""
+
+    def at_once(self, sender: str) -> int:
+        """How many settlements of a sender may be under way at once; the rest waits where it is safe."""
 
     async def resume(self, sender: str, journal: Journal) -> None:
         """Send a sender's open transactions again; whenever its lease was won.

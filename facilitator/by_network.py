@@ -52,6 +52,10 @@ class ByNetwork:
         """Of the network's own."""
         return self._facilitators[network].sender_for(network, payment_id)
 
+    def at_once(self, sender: str) -> int:
+        """As whose sender it is says."""
+        return next(each.at_once(sender) for each in self._each() if sender in each.senders())
+
     async def resume(self, sender: str, journal: Journal) -> None:
         """Goes to whose sender it is."""
         for each in self._each():

@@ -19,6 +19,9 @@ MAX_SKEW = 30
 Receipt = dict[str, Any]
 """A transaction receipt as JSON-RPC gives it."""
 
+Questions = Callable[[str], list[Call]]
+"""What is asked about the block of a tag."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -47,6 +50,8 @@ class Block:
     """Unix seconds."""
     base_fee: int
     """Wei (EIP-1559); 0 where the chain has none."""
+    gas_limit: int
+    """Units of gas; 0 where the chain does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,21 @@ class ChainClient:
         for the next one. VerificationUnavailable when the chain's time stays more than 30 s away
         from the host's.
         """
-        calls = _questions(payload, requirements, sender, estimate)
+        block, answers = await self.look(_questions(payload, requirements, sender, estimate))
+        return _snapshot_of(block, answers)
+
+    async def look(self, questions: Questions) -> tuple[Block, list[Any]]:
+        """Questions about one block, in one round trip: the latest, or the pending one where that is old."""
+
+        def calls(tag: str) -> list[Call]:
+            return [("eth_getBlockByNumber", (tag, False)), *questions(tag)]
+
         answers = await self.rpc.batch(calls("latest"))
         tag = "latest"
         if not self.fresh(block_of(answers[0], tag)):
             tag = "pending"
             answers = await self.rpc.batch(calls(tag), self._check_time)
-        return _snapshot_of(block_of(answers[0], tag), answers[1:])
+        return block_of(answers[0], tag), answers[1:]
 
     def _check_time(self, answers: list[Any]) -> None:
         if not self.fresh(block_of(answers[0], "pending")):
@@ -205,7 +218,6 @@ def _questions(
 
     def at(tag: str) -> list[Call]:
         calls: list[Call] = [
-            ("eth_getBlockByNumber", (tag, False)),
             read(asset, state, tag),
             read(asset, token_abi.balance_of(authorization.sender), tag),
             ("eth_call", (transfer, tag)),
@@ -279,6 +291,7 @@ def block_of(answer: Any, tag: str) -> Block:
         number=number,
         time=quantity(answer.get("timestamp")),
         base_fee=quantity(answer.get("baseFeePerGas") or "0x0"),
+        gas_limit=quantity(answer.get("gasLimit") or "0x0"),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from facilitator import token_abi
 from facilitator.base import Due, Refused, Settled, Settlement, Unknown
 from facilitator.chain import ChainClient, Receipt, receipt_of
+from facilitator.moves import Moves
 from facilitator.receipts import about
 from facilitator.rpc import RpcError, RpcUnavailable, quantity
 from facilitator.wire import Authorization
@@ -75,9 +76,10 @@ async def judge_used(
     mined = await find_mined(client, use.transaction)
     if use.cancelled:
         return Unknown() if mined is None else Refused(NOT_OURS, "cancelled by the payer")
-    if mined is None or not token_abi.shows_use(mined.receipt, asset, authorization):
+    moves = None if mined is None else Moves(mined.receipt)
+    if mined is None or moves is None or not moves.used(asset, authorization):
         return Unknown(use.transaction)
-    if not token_abi.proves_transfer(mined.receipt, asset, authorization):
+    if not moves.paid(asset, authorization):
         return Refused(NOT_OURS, "used, but not for this transfer")
     if use.transaction in recorded:
         return Settled(use.transaction)
@@ -98,7 +100,7 @@ async def find_paid(client: ChainClient, asset: str, authorization: Authorizatio
     if use is None or use.cancelled:
         return None
     mined = await find_mined(client, use.transaction)
-    if mined is None or not token_abi.proves_transfer(mined.receipt, asset, authorization):
+    if mined is None or not Moves(mined.receipt).paid(asset, authorization):
         return None
     return use.transaction
 

@@ -32,15 +32,16 @@ MOST = 256
 """Seconds without a mined transaction, and transactions under way, above which no more are added."""
 
 _REMEMBERED = 512
-"""Transactions kept in memory after they were closed: a reorg may take them back."""
+_BYTES = 8 * 1024 * 1024
+"""Transactions kept in memory after they were closed, and what they may take: a reorg may take them back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """A settlement call before it has a nonce."""
 
-    payment_id: str
-    token: str
+    payment_ids: tuple[str, ...]
+    to: str
     data: str
     gas: int
     fees: Fees
@@ -103,7 +104,9 @@ class Lane:
     ) -> tuple[Outgoing, Delivery] | None:
         """Give a transfer the next nonce, record it, send it; what was sent and what became of it.
 
-        None when the journal says that this process is not the key's one sender: nothing was sent.
+        That is an earlier one where one is under way for any of its payments and its record seemed to
+        have failed. None when the journal says that this process is not the key's one sender: nothing
+        was sent.
         RpcUnavailable, and whatever the journal raises, mean that nothing was sent either; that is
         so while the oldest transaction cannot be mined, as more would only pile up.
         """
@@ -111,14 +114,12 @@ class Lane:
             nonce = self._next
             if nonce is None:
                 nonce = await self._catch_up(signer, journal)
-                late = await self._under_way_for(transfer.payment_id, journal)
+                late = await self._under_way_for(transfer.payment_ids, journal)
                 if late is not None:
                     return late, await signer.send(late.raw)
             await self._look_for_room(nonce)
-            signed = signer.sign(
-                self.address, transfer.token, transfer.data, transfer.gas, nonce, transfer.fees
-            )
-            outgoing = Outgoing(self.sender, nonce, signed.hash, signed.raw, transfer.payment_id)
+            signed = signer.sign(self.address, transfer.to, transfer.data, transfer.gas, nonce, transfer.fees)
+            outgoing = Outgoing(self.sender, nonce, signed.hash, signed.raw, transfer.payment_ids)
             self._next = None
             if not await journal.record(outgoing):
                 return None
@@ -129,12 +130,14 @@ class Lane:
                 self._next = nonce + 1
             return outgoing, delivery
 
-    async def _under_way_for(self, payment_id: str, journal: Journal) -> Outgoing | None:
-        """A transaction of ours for this payment whose record seemed to have failed."""
-        recorded = await journal.of(payment_id)
-        return next(
-            (each for each in recorded if each.sender == self.sender and not self.passed(each.nonce)), None
-        )
+    async def _under_way_for(self, payment_ids: Sequence[str], journal: Journal) -> Outgoing | None:
+        """A transaction of ours for any of these payments whose record seemed to have failed."""
+        known = payment_ids if len(payment_ids) == 1 else sorted(await journal.known(payment_ids))
+        for payment_id in known:
+            for each in await journal.of(payment_id):
+                if each.sender == self.sender and not self.passed(each.nonce):
+                    return each
+        return None
 
     async def _catch_up(self, signer: Signer, journal: Journal) -> int:
         """The next nonce, after everything recorded is on its way.
@@ -230,5 +233,5 @@ class Lane:
     def _remember(self, outgoing: Outgoing) -> None:
         self._sent.pop(outgoing.nonce, None)
         self._sent[outgoing.nonce] = outgoing
-        if len(self._sent) > _REMEMBERED:
+        while len(self._sent) > _REMEMBERED or sum(len(each.raw) for each in self._sent.values()) > _BYTES:
             del self._sent[next(iter(self._sent))]

@@ -6,22 +6,27 @@ import asyncio
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from coincurve import PrivateKey
 
 from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement
 from facilitator.chain import Chain, ChainClient
+from facilitator.desk import Desk
 from facilitator.exact_evm import address_of
 from facilitator.fuel import Look
 from facilitator.http1.client import Client
+from facilitator.packing import Batches
 from facilitator.rpc import Rpc
-from facilitator.settling import Desk
 from facilitator.verifying import Verifier
 from facilitator.wire import Payload, PaymentPayload, PaymentRequirements
 
 if TYPE_CHECKING:
     from facilitator.signer import Signer
+
+
+_ALONE = Batches(max_size=1)
 
 
 class LocalFacilitator:
@@ -33,8 +38,12 @@ class LocalFacilitator:
         keys: Sequence[str],
         client: Client,
         clock: Callable[[], float] = time.time,
+        *,
+        batches: Batches = _ALONE,
+        told: Callable[[str, bool], None] = lambda network, together: None,
     ) -> None:
         """``keys`` are 0x-hex private keys, at least one, used on every chain; ``clock`` gives unix seconds.
+        ``told`` hears once for each network whether payments that are due together can travel together.
 
         The client is the caller's to close. ValueError for a bad key.
         """
@@ -42,7 +51,9 @@ class LocalFacilitator:
         self._desks: dict[str, Desk] = {}
         for chain in chains:
             reached = ChainClient(chain, Rpc(client, chain.rpc, chain.chain_id), clock)
-            self._desks[chain.caip2] = Desk(reached, addresses, _Loader(reached, keys).load)
+            self._desks[chain.caip2] = Desk(
+                reached, addresses, _Loader(reached, keys).load, batches, partial(told, chain.caip2)
+            )
         clients = {network: desk.client for network, desk in self._desks.items()}
         self._verifier = Verifier(clients, clock, caller=addresses[0])
 
@@ -57,6 +68,10 @@ class LocalFacilitator:
     def sender_for(self, network: str, payment_id: str) -> str:
         """Which of them is to settle a new payment: one with enough gas, the same one while those stay."""
         return self._desks[network].sender_for(payment_id)
+
+    def at_once(self, sender: str) -> int:
+        """How many settlements of one of them may be under way at once."""
+        return self._desks[sender.rpartition(":")[0]].at_once()
 
     async def look(self, network: str) -> Look:
         """Whether a chain answers and what its keys have for gas; call it now and then."""

@@ -85,7 +85,7 @@ class Pins:
         return [record for record in records if record.sender == self._due.sender]
 
     def _outgoing(self, number: int, transaction: str, raw: bytes) -> Outgoing:
-        return Outgoing(self._due.sender, number, transaction, raw, self._due.payment_id)
+        return Outgoing(self._due.sender, number, transaction, raw, (self._due.payment_id,))
 
     def _standin(self) -> str:
         return _PIN + hashlib.sha256(self._due.payment_id.encode()).hexdigest()[:32]

@@ -13,7 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from facilitator.answers import request_body
-from facilitator.base import Accepted, Due, Journal, Purse, Refused, Settlement, VerificationUnavailable
+from facilitator.base import (
+    AT_ONCE,
+    Accepted,
+    Due,
+    Journal,
+    Purse,
+    Refused,
+    Settlement,
+    VerificationUnavailable,
+)
 from facilitator.chain import Chain, ChainClient
 from facilitator.endpoint import Endpoint, Remote
 from facilitator.fuel import Look
@@ -81,6 +90,10 @@ class RemoteFacilitator:
     def sender_for(self, network: str, payment_id: str) -> str:
         """The network's queue."""
         return _queue(network)
+
+    def at_once(self, sender: str) -> int:
+        """Each is a question of its own."""
+        return AT_ONCE
 
     async def look(self, network: str) -> Look:
         """Whether a network's evidence can be had, which for what is not EVM is a facilitator's word."""

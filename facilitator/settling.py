@@ -1,12 +1,17 @@
-"""One settlement, from what is recorded to what the chain proves."""
+"""One settlement, from what is recorded to what the chain proves.
+
+Payments that are due together travel together (:mod:`facilitator.batching`), and what became of them is
+found out once for all (:mod:`facilitator.shipment`). Whoever is not in a batch, and whomever a batch left
+behind, takes the steps here, alone. After a batch that is when none of what is recorded can be mined any
+more to its effect: endpoints agree that the batch is mined, confirmed, and did not use the authorization,
+or that another transaction took its nonce. It is refused only by what its own simulation says then.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from facilitator import token_abi
@@ -20,14 +25,13 @@ from facilitator.base import (
     Unknown,
     VerificationUnavailable,
 )
-from facilitator.chain import ChainClient, Receipt, Snapshot
-from facilitator.fuel import Fuel
+from facilitator.chain import Receipt, Snapshot
 from facilitator.lane import TEND, Lane, Transfer
-from facilitator.receipts import Receipts
-from facilitator.testimony import Case, hear, replaced
+from facilitator.testimony import Case, hear, left_behind, replaced
 
 if TYPE_CHECKING:
-    from facilitator.signer import Delivery, Signer
+    from facilitator.desk import Desk
+    from facilitator.signer import Delivery
 
 _TRIES = 2
 """Fresh transactions in one call: a second one only when the first one's nonce was taken."""
@@ -36,50 +40,18 @@ _PAUSES = (0.25, 0.5, 1.0, 2.0)
 """Seconds between two hearings of the endpoints; the last one again and again."""
 
 
-class Desk:
-    """Where one chain's payments are settled: its client, its keys' lanes, its receipts."""
+class Alone:
+    """The steps of one payment that goes alone; ``_sent`` is everything recorded for it."""
 
-    def __init__(
-        self, client: ChainClient, addresses: Sequence[str], signer: Callable[[], Awaitable[Signer]]
-    ) -> None:
-        """``addresses`` of our keys, lower-case; ``signer`` loads what signs and sends."""
-        self.client = client
-        self.addresses = addresses
-        self.signer = signer
-        self.receipts = Receipts(client)
-        self.senders = [f"{client.chain.caip2}:{each}" for each in addresses]
-        self.fuel = Fuel(client, self.senders)
-        self._lanes = {sender: Lane(sender, client) for sender in self.senders}
-
-    def sender_for(self, payment_id: str) -> str:
-        """The same key for the same payment, as long as the keys with enough gas stay the same."""
-        spread = int.from_bytes(hashlib.sha256(payment_id.encode()).digest()[:8], "big")
-        fit = self.fuel.fit()
-        return fit[spread % len(fit)]
-
-    def lane(self, sender: str) -> Lane:
-        """A sender's lane. One without a key here can only send again what is recorded."""
-        return self._lanes.setdefault(sender, Lane(sender, self.client))
-
-    def lane_for(self, due: Due) -> Lane:
-        """The lane a payment goes out from: its queue's, or another where we no longer have that key."""
-        return self.lane(due.sender if due.sender in self.senders else self.sender_for(due.payment_id))
-
-    async def settle(self, due: Due, journal: Journal) -> Settlement:
-        """See :class:`facilitator.base.Facilitator`."""
-        return await _Settling(self, due, journal, await journal.of(due.payment_id)).run()
-
-
-class _Settling:
-    """The steps of one call of ``settle``; ``_sent`` is everything recorded for the payment."""
-
-    def __init__(self, desk: Desk, due: Due, journal: Journal, sent: list[Outgoing]) -> None:
+    def __init__(self, desk: Desk, due: Due, journal: Journal, sent: list[Outgoing], deadline: float) -> None:
         self._desk = desk
         self._client = desk.client
         self._due = due
         self._journal = journal
         self._sent = list(sent)
-        self._deadline = time.monotonic() + desk.client.chain.settle_within
+        self._deadline = deadline
+        self._left_behind: set[tuple[str, int]] = set()
+        """Places of batches that are mined, without this payment."""
 
     async def run(self) -> Settlement:
         try:
@@ -95,7 +67,9 @@ class _Settling:
         if not isinstance(heard, Unknown):
             return heard
         signer = await self._desk.signer()
-        deliveries = [await signer.spread(outgoing.raw) for outgoing in self._newest()]
+        # Batches are their lane's to send again: it does for all of them at once.
+        alone = [outgoing for outgoing in self._newest() if not outgoing.shared]
+        deliveries = [await signer.spread(outgoing.raw) for outgoing in alone]
         if all(delivery.stale for delivery in deliveries) and await self._replaced():
             return None
         return await self._follow()
@@ -133,7 +107,7 @@ class _Settling:
             return None
         payload, due = self._due.exact, self._due
         data = token_abi.transfer_with_authorization(payload.authorization, payload.signature)
-        transfer = Transfer(due.payment_id, due.requirements.asset, data, gas, fees)
+        transfer = Transfer((due.payment_id,), due.requirements.asset, data, gas, fees)
         sent = await lane.send(signer, self._journal, transfer)
         if sent is None:
             return None
@@ -200,11 +174,16 @@ class _Settling:
         return heard
 
     async def _replaced(self) -> bool:
-        """Whether other transactions took all our nonces; then ours need no more care."""
+        """Whether other transactions took all our nonces, or batches that left this payment behind; then
+        ours need no more care."""
+        clients = self._client.apart()
         for outgoing in self._newest():
             group = [each for each in self._sent if _place(each) == _place(outgoing)]
-            if not await replaced(self._client.apart(), group):
+            if await replaced(clients, group):
+                continue
+            if not outgoing.shared or not await left_behind(clients, self._case(), group):
                 return False
+            self._left_behind.add(_place(outgoing))
         for outgoing in self._sent:
             await self._journal.close(outgoing)
         return True
@@ -232,7 +211,8 @@ class _Settling:
         return list({_place(outgoing): outgoing for outgoing in self._sent}.values())
 
     def _hashes(self) -> list[str]:
-        return [outgoing.hash for outgoing in self._sent]
+        """What is worth waiting for."""
+        return [each.hash for each in self._sent if _place(each) not in self._left_behind]
 
     def _case(self) -> Case:
         return Case(self._due, tuple(self._sent), self._desk.addresses)

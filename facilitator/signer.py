@@ -185,7 +185,7 @@ async def _send(web3: AsyncWeb3[Any], raw: bytes) -> Delivery:
     return Delivery.ACCEPTED
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _bid(raw: bytes) -> int:
     return _fees(_fields(raw)).most
 

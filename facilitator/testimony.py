@@ -7,7 +7,7 @@ hides): see :func:`hear`. Source: DESIGN section 4 ("Unknown is not failed").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from facilitator.base import Due, Outgoing, Refused, Settled, Settlement, Unknow
 from facilitator.chain import Block, ChainClient, Receipt, block_of, count_of, read, receipt_of, word
 from facilitator.evidence import judge_used
 from facilitator.exact_evm import VALID_BEFORE
+from facilitator.moves import Moves
 from facilitator.receipts import about
 from facilitator.rpc import quantity
 
@@ -46,7 +47,7 @@ class Case:
 
     def proven_by(self, receipt: Receipt) -> bool:
         """Whether a receipt shows that the money moved."""
-        return token_abi.proves_transfer(receipt, self.due.requirements.asset, self.due.exact.authorization)
+        return Moves(receipt).paid(self.due.requirements.asset, self.due.exact.authorization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +83,64 @@ async def hear(clients: Sequence[ChainClient], case: Case) -> Settlement:
     return _together(heard, len(clients))
 
 
+async def shown(clients: Sequence[ChainClient], transaction: str) -> list[Moves]:
+    """What each endpoint that has a transaction, confirmed, shows of it; no more than are enough."""
+    found: list[Moves] = []
+    asked = [client for client in clients if not client.rpc.resting] or clients
+    tasks = [asyncio.create_task(_or_none(_shown(client, transaction))) for client in asked]
+    try:
+        for answer in asyncio.as_completed(tasks):
+            moves = await answer
+            if moves is not None and any(moves == each for each in found):
+                return [moves, moves]
+            found += [moves] if moves is not None else []
+    finally:
+        for task in tasks:
+            task.cancel()
+    return found
+
+
+async def _shown(client: ChainClient, transaction: str) -> Moves | None:
+    receipts = await mined(client, [transaction])
+    return Moves(receipts[0]) if receipts else None
+
+
 async def replaced(clients: Sequence[ChainClient], group: Sequence[Outgoing]) -> bool:
     """Whether none of ``group``, all of one sender and nonce, can be mined any more, because another
     transaction was: when all endpoints that answer say so, and at least two where two are configured."""
     hashes, address = [each.hash for each in group], group[0].sender.rpartition(":")[2]
-    asked = [client for client in clients if not client.rpc.resting] or clients
-    answers = await asyncio.gather(
-        *(_or_none(client.replaced(hashes, address, group[0].nonce)) for client in asked)
-    )
-    said = [answer for answer in answers if answer is not None]
-    return len(said) >= min(2, len(clients)) and all(said)
+    return await _all_say(clients, lambda client: client.replaced(hashes, address, group[0].nonce))
+
+
+async def left_behind(clients: Sequence[ChainClient], case: Case, group: Sequence[Outgoing]) -> bool:
+    """Whether one of ``group``, shared transactions of one sender and nonce, is mined and did not use the
+    authorization; told as ``replaced``."""
+
+    async def says(client: ChainClient) -> bool:
+        asset, authorization = case.due.requirements.asset, case.due.exact.authorization
+        there = await mined(client, [each.hash for each in group])
+        return bool(there) and not any(Moves(receipt).used(asset, authorization) for receipt in there)
+
+    return await _all_say(clients, says)
 
 
 async def unused(clients: Sequence[ChainClient], due: Due) -> bool:
-    """Whether no transaction, mined or waiting, uses the authorization: when all endpoints that answer say
-    so, and at least two where two are configured."""
+    """Whether no transaction, mined or waiting, uses the authorization; told as ``replaced``."""
+    return await _all_say(clients, lambda client: _unused(client, due))
+
+
+async def _all_say(clients: Sequence[ChainClient], so: Callable[[ChainClient], Awaitable[bool]]) -> bool:
+    """Whether all endpoints that answer say so, and at least two where two are configured."""
     asked = [client for client in clients if not client.rpc.resting] or clients
-    answers = await asyncio.gather(*(_or_none(_unused(client, due)) for client in asked))
+    answers = await asyncio.gather(*(_or_none(so(client)) for client in asked))
     said = [answer for answer in answers if answer is not None]
     return len(said) >= min(2, len(clients)) and all(said)
+
+
+async def mined(client: ChainClient, transactions: Sequence[str]) -> list[Receipt]:
+    """The receipts of those that have their confirmations, in blocks the chain still has."""
+    head, *answers = await client.rpc.batch([("eth_blockNumber", ()), *map(receipt_of, transactions)])
+    return await _settled_down(client, _receipts(transactions, answers), quantity(head))
 
 
 async def _unused(client: ChainClient, due: Due) -> bool:
@@ -167,7 +207,7 @@ async def _verdict(
     if used:
         return await judge_used(client, case.due, case.hashes, case.our_keys, unused_at=case.unused_at)
     if settled_down and over:
-        return await _failed(client, case, settled_down[0])
+        return await _failed(client, case, settled_down)
     if await _expired(client, case.due, head):
         return Refused(VALID_BEFORE, "expired unused")
     return Unknown()
@@ -187,12 +227,19 @@ async def _settled_down(client: ChainClient, receipts: Sequence[Receipt], head: 
     return [receipt for receipt, is_there in zip(confirmed, there, strict=True) if is_there]
 
 
-async def _failed(client: ChainClient, case: Case, receipt: Receipt) -> Refused:
-    """Why a mined transaction of ours moved nothing, as the transfer's simulation tells it."""
+async def _failed(client: ChainClient, case: Case, receipts: Sequence[Receipt]) -> Refused | Unknown:
+    """Why mined transactions of ours moved nothing, as the transfer's simulation tells it.
+
+    Where that tells nothing and others were in each of them, they may be why: it can be tried alone.
+    """
     refused = await client.simulate(case.due.exact, case.due.requirements, case.our_keys[0])
     if refused is not None:
         return refused
-    return Refused(TRANSFER_MISMATCH if receipt.get("status") == "0x1" else TRANSACTION_FAILED)
+    shared = {outgoing.hash for outgoing in case.sent if outgoing.shared}
+    alone = [receipt for receipt in receipts if receipt["transactionHash"].lower() not in shared]
+    if not alone:
+        return Unknown()
+    return Refused(TRANSFER_MISMATCH if alone[0].get("status") == "0x1" else TRANSACTION_FAILED)
 
 
 async def _expired(client: ChainClient, due: Due, head: Block) -> bool:

@@ -5,12 +5,9 @@ Source: EIP-20, EIP-3009, the Solidity ABI specification, Circle's FiatTokenV2_2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from facilitator.base import Refused
 from facilitator.exact_evm import INVALID_SIGNATURE, VALID_AFTER, VALID_BEFORE, encode, keccak
-from facilitator.rpc import RpcError, RpcUnavailable
+from facilitator.rpc import RpcError
 from facilitator.wire import Authorization
 
 NONCE_USED = "invalid_exact_evm_nonce_already_used"
@@ -111,38 +108,3 @@ def refusal(error: RpcError) -> Refused:
     text = revert_text(error)
     reason = next((reason for part, reason in _REASONS.items() if part in text), SIMULATION_FAILED)
     return Refused(reason, text[:200])
-
-
-def shows_use(receipt: Mapping[str, Any], asset: str, authorization: Authorization) -> bool:
-    """Whether a receipt shows this authorization's nonce used, for whatever: status 1 and, from this very
-    token, ``AuthorizationUsed(from, nonce)``. RpcUnavailable when it is no receipt at all."""
-    sender = "0x" + address_word(authorization.sender)
-    used = [AUTHORIZATION_USED, sender, "0x" + authorization.nonce.hex()]
-    return any(log["topics"] == used for log in _logs(receipt, asset))
-
-
-def proves_transfer(receipt: Mapping[str, Any], asset: str, authorization: Authorization) -> bool:
-    """Whether a receipt shows this authorization's money moved: ``shows_use`` and, from the same token,
-    ``Transfer(from, to, value)``. RpcUnavailable when it is no receipt at all."""
-    moved = [
-        TRANSFER,
-        "0x" + address_word(authorization.sender),
-        "0x" + address_word(authorization.to),
-    ]
-    value = "0x" + authorization.value.to_bytes(32, "big").hex()
-    return shows_use(receipt, asset, authorization) and any(
-        log["topics"] == moved and log["data"] == value for log in _logs(receipt, asset)
-    )
-
-
-def _logs(receipt: Mapping[str, Any], asset: str) -> list[dict[str, Any]]:
-    """A token's logs in a receipt with status 1: topics and data."""
-    try:
-        found = [
-            {"topics": log["topics"], "data": log["data"]}
-            for log in receipt["logs"]
-            if log["address"].lower() == asset.lower()
-        ]
-        return found if receipt["status"] == "0x1" else []
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RpcUnavailable("not a receipt") from error

@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.demo_stage import gateway_running
 from gateway.devchain.accounts import DEV_ACCOUNTS
 from gateway.devchain.anvil import BASE_SEPOLIA, Chain, start_chain
+from gateway.devchain.batcher import place_batcher
 from gateway.devchain.ports import free_ports
 from gateway.devchain.token import TOKEN_ADDRESS, balance, mint, place_token
 from gateway.payer import PaymentFailed, Request, purchase
@@ -119,6 +120,7 @@ def stage(folder: Path, port: int) -> Iterator[Stage]:
         chain = start_chain(BASE_SEPOLIA, block_time=1, extra=("--mixed-mining",))
         running.callback(chain.stop)
         place_token(chain.rpc)
+        place_batcher(chain.rpc)
         mint(chain.rpc, _PAYER.address, _POCKET_MONEY)
         api = running.enter_context(socket.create_server(("127.0.0.1", 0)))
         [admin_port] = free_ports(1)

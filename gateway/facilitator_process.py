@@ -18,13 +18,14 @@ from aiohttp import web
 from facilitator.asked import Reader, Served, Token
 from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
+from facilitator.packing import Batches
 from facilitator.server import Bounds, Service, problem
 from gateway import __version__
 from gateway.chainwatch import ChainWatch
 from gateway.drain import drain
 from gateway.errors import Problem, StoreUnavailable, StoreUnfit
 from gateway.facilitating import StoreSettlements
-from gateway.facilitators import chain_of
+from gateway.facilitators import chain_of, local
 from gateway.leases import Leases
 from gateway.listener import Limits, Listener
 from gateway.observe import Metrics, configure_logs, log, say
@@ -98,14 +99,15 @@ class FacilitatorProcess:
         await self._watch.open()
         client = stack.enter_context(Client())
         keys = [key.get_secret_value() for key in served.settlement_keys]
-        facilitator = LocalFacilitator([chain_of(each) for each in served.chains], keys, client)
+        x402 = settings.rails.x402
+        batches = Batches() if x402 is None else x402.batch
+        facilitator = local([chain_of(each) for each in served.chains], keys, client, batches)
         stack.push_async_callback(facilitator.close)
         self._chains = ChainWatch(metrics)
         self._chains.add(facilitator, [each.caip2 for each in served.chains])
         rail = _rail(facilitator, served)
         self._presence = Presence(store, f"{socket.gethostname()}:{port}", secrets.token_hex(8), 0)
         leases = Leases(store)
-        x402 = settings.rails.x402
         self._settler = Settler(
             store,
             leases,

@@ -13,6 +13,7 @@ from facilitator.endpoint import Endpoint
 from facilitator.http1.client import Client
 from facilitator.hybrid import HybridFacilitator
 from facilitator.local import LocalFacilitator
+from facilitator.packing import Batches
 from facilitator.pool import Patience
 from facilitator.remote import RemoteFacilitator
 from gateway.observe import Metrics, log
@@ -59,7 +60,7 @@ def _group(
     ids = tuple(network.caip2 for network in networks)
     if configured.mode == "local":
         keys = [key.get_secret_value() for key in configured.keys]
-        return Group(LocalFacilitator(chains, keys, client), ids)
+        return Group(local(chains, keys, client, x402.batch), ids)
     headers = {name: secret.get_secret_value() for name, secret in configured.headers.items()}
     kind = HybridFacilitator if configured.mode == "hybrid" else RemoteFacilitator
     patience = Patience(verify_try=configured.timeout, verify=configured.timeout * 2)
@@ -74,6 +75,18 @@ def _group(
         patience=patience,
     )
     return Group(remote, ids)
+
+
+def local(chains: Sequence[Chain], keys: Sequence[str], client: Client, batches: Batches) -> LocalFacilitator:
+    """One that settles with keys of our own."""
+
+    def told(network: str, together: bool) -> None:
+        if together:
+            log.info("batching", network=network, max_size=batches.max_size)
+        else:
+            log.warning("batching", network=network, reason="no Multicall3 there: settled one by one")
+
+    return LocalFacilitator(chains, keys, client, batches=batches, told=told)
 
 
 def chain_of(network: Network) -> Chain:

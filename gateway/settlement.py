@@ -30,8 +30,10 @@ PAUSE = 0.25
 """Seconds to wait when the store is down or another process is the sender."""
 PATIENCE = 30.0
 """Seconds one lease is spent on a payment of which nothing could be sent."""
-AT_ONCE = 128
-"""Settlements under way at once; the rest waits in the queue, where it is safe."""
+TAKEN = 128
+"""Payments taken up in one step, and outcomes recorded at once: others wait for the store, too."""
+LOOK = 0.00005
+"""Seconds more between looks at the queue for each payment under way: they stand in front of the others."""
 FINAL = frozenset({State.SETTLED, State.REFUSED, State.UNKNOWN, State.SERVING, State.REFUND_DUE})
 
 
@@ -58,6 +60,10 @@ class StoreJournal:
         """Everything recorded for one payment."""
         return await self._store.transactions_of(payment_id)
 
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these for which anything is recorded."""
+        return await self._store.recorded(payment_ids)
+
 
 class Settler:
     """Works on the queues of this process's rails while it holds a sender's lease."""
@@ -83,8 +89,10 @@ class Settler:
         self._waiting: dict[str, asyncio.Future[Payment | None]] = {}
         self._work: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._underway: set[str] = set()
+        self._underway: dict[str, set[str]] = {}
+        """Payments that are being settled, by queue."""
         self._loops: list[asyncio.Task[None]] = []
+        self._recording = asyncio.Semaphore(TAKEN)
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begin to settle and to watch what is awaited; the tasks end only with :meth:`stop`."""
@@ -92,6 +100,7 @@ class Settler:
         for rail in self._rails.values():
             for queue in rail.queues:
                 self._work.setdefault(queue, asyncio.Event())
+                self._underway.setdefault(queue, set())
                 self._loops.append(asyncio.create_task(self._serve(rail, queue)))
         return self._loops
 
@@ -166,22 +175,25 @@ class Settler:
                 if await self._store.hold(queue, await self._presence.name(), lease=LEASE) != epoch:
                     return
                 held_at = time.monotonic()
-            work = self._work[queue]
+            work, underway = self._work[queue], self._underway[queue]
             work.clear()
-            room = AT_ONCE - len(self._running)
-            if room > 0:
-                await self._take_up(rail, queue, journal, room)
-            await _either(work, POLL)
+            room = min(rail.at_once(queue) - len(underway), TAKEN)
+            if room > 0 and await self._take_up(rail, queue, journal, room) == TAKEN:
+                continue
+            await _either(work, POLL + LOOK * len(underway))
 
-    async def _take_up(self, rail: Rail, queue: str, journal: Journal, room: int) -> None:
+    async def _take_up(self, rail: Rail, queue: str, journal: Journal, room: int) -> int:
+        """Begin with what is due; how much that was."""
         taken_at = time.monotonic()
         by = await self._presence.name()
-        for payment in await self._store.due(queue, by=by, limit=room, lease=LEASE):
+        due = await self._store.due(queue, by=by, limit=room, lease=LEASE)
+        for payment in due:
             if payment.state in (State.SETTLED, State.SERVING):
                 await self._owe(payment)
-            elif payment.id not in self._underway:  # we slept, and have not given it up ourselves yet
-                self._underway.add(payment.id)
-                self._spawn(rail, payment, journal, taken_at)
+            elif payment.id not in self._underway[queue]:  # we slept, and have not given it up yet
+                self._underway[queue].add(payment.id)
+                self._spawn(rail, queue, payment, journal, taken_at)
+        return len(due)
 
     async def _owe(self, payment: Payment) -> None:
         """Paid for, and nobody is there any more to hand the answer out."""
@@ -194,11 +206,11 @@ class Settler:
             log.warning("refund", payment_id=payment.id, reason="not_handed_out")
             self._metrics.payments.labels(payment.route, payment.rail, State.REFUND_DUE).inc()
 
-    def _spawn(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
+    def _spawn(self, rail: Rail, queue: str, payment: Payment, journal: Journal, taken_at: float) -> None:
         task = asyncio.create_task(self._settle(rail, payment, journal, taken_at))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: self._underway.discard(payment.id))
+        task.add_done_callback(lambda _: self._underway[queue].discard(payment.id))
 
     async def _settle(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
         """Settle one leased payment; what has no outcome in time stays queued and is leased again later."""
@@ -223,7 +235,8 @@ class Settler:
                 return True  # as it stands on record
             reach("K8")
             concluded = self._concluded(payment, outcome)
-            recorded = await self._store.advance(payment.lease, self._step(concluded))
+            async with self._recording:
+                recorded = await self._store.advance(payment.lease, self._step(concluded))
             if recorded and concluded.state is State.SETTLED and concluded.reason:
                 concluded = await self._withhold(concluded)
         except StoreUnavailable:

@@ -31,6 +31,7 @@ def anvil() -> Iterator[Anvil]:
     """A chain with the token: a block per transaction, and one a second so that its clock goes on."""
     with Anvil(block_time=1, extra=("--mixed-mining",)) as chain:
         chain.place_token()
+        chain.place_batcher()
         yield chain
 
 

@@ -179,6 +179,9 @@ class Rail(Protocol):
     async def find_paid(self, credential: Credential) -> str | None:
         """The transaction that paid us by this used credential, if it did; VerificationUnavailable."""
 
+    def at_once(self, queue: str) -> int:
+        """How many settlements of a queue may be under way at once."""
+
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Move the money of one payment."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from facilitator.base import Journal, Settlement
+from facilitator.base import AT_ONCE, Journal, Settlement
 from gateway.conxa.charge import read_charge, told
 from gateway.conxa.charging import PENDING, Charger, Payer
 from gateway.conxa.connections import Connection, Mint, hashed, is_id
@@ -207,6 +207,10 @@ class ConxaRail:
     async def find_paid(self, credential: Credential) -> str | None:
         """Never: nobody but this gateway can charge by a key of its own."""
         return None
+
+    def at_once(self, queue: str) -> int:
+        """Each is a call of its own."""
+        return AT_ONCE
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Charge what was measured."""

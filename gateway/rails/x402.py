@@ -148,6 +148,10 @@ class X402Rail:
         payload, requirements = _read_terms(credential.terms)
         return await self._facilitator.find_paid(requirements, payload)
 
+    def at_once(self, queue: str) -> int:
+        """As the facilitator says."""
+        return self._facilitator.at_once(queue)
+
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         """Settle through the facilitator by the recorded terms."""
         payload, requirements = _read_terms(payment.terms)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from facilitator.packing import MOST
 from gateway.settings.scalars import (
     Admin,
     Blank,
@@ -170,6 +171,13 @@ Receivers = Annotated[
 ]
 
 
+class BatchEntry(Section):
+    """How settlements that are due together share a transaction; times in seconds."""
+
+    max_wait: Annotated[Duration, Field(le=5)] = said("200ms")
+    max_size: Annotated[int, Field(ge=1, le=MOST), Whole] = 100
+
+
 class X402Entry(Section):
     """Being paid by x402."""
 
@@ -178,6 +186,7 @@ class X402Entry(Section):
     max_timeout: Duration = said("300s")
     protocols: Annotated[tuple[Literal["v1", "v2"], ...], Many, Field(min_length=1)] = ("v1", "v2")
     exclusive: Boolean = True
+    batch: BatchEntry = Field(default_factory=BatchEntry)
     facilitator: FacilitatorEntry = Field(default_factory=FacilitatorEntry)
     facilitators: dict[str, FacilitatorEntry] = {}
 

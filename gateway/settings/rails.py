@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from facilitator.packing import Batches
 from gateway.settings.document import Document
 from gateway.settings.facilitators import X402_PATH, compile_facilitators
 from gateway.settings.model import ConxaEntry, RailsEntry, X402Entry
@@ -85,6 +86,7 @@ class _X402Compiler:
             max_timeout=entry.max_timeout,
             protocols=frozenset(entry.protocols),
             exclusive=entry.exclusive,
+            batch=Batches(entry.batch.max_wait, entry.batch.max_size),
             facilitators=facilitators,
             chains=tuple(chains),
         )

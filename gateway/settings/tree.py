@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from facilitator.packing import Batches
 from facilitator.wire import PaymentRequirements
 from gateway.settings.model import Server, Store
 from gateway.settings.scalars import Address
@@ -136,6 +137,8 @@ class X402:
     """Seconds; a whole number."""
     protocols: frozenset[str]
     exclusive: bool
+    batch: Batches
+    """How settlements that are due together share a transaction."""
     facilitators: Mapping[str, Facilitator]
     """By network name."""
     chains: tuple[Network, ...]

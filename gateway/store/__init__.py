@@ -181,8 +181,8 @@ class Store(Protocol):
         """End a lease early, if ``owner`` has it."""
 
     async def record_transaction(self, epoch: int, transaction: Outgoing) -> bool:
-        """Make a transaction durable before it is sent; False unless the lease named
-        ``transaction.sender`` is live under ``epoch``."""
+        """Make a transaction durable before it is sent, for all its payments in one step; False unless the
+        lease named ``transaction.sender`` is live under ``epoch``."""
 
     async def close_transaction(self, transaction: Outgoing) -> None:
         """The transaction needs no more care: it is mined and judged, or replaced."""
@@ -191,7 +191,11 @@ class Store(Protocol):
         """Recorded and not closed, lowest nonce first."""
 
     async def transactions_of(self, payment_id: str) -> list[Outgoing]:
-        """Every transaction recorded for a payment, in order, closed ones too."""
+        """Every transaction recorded for a payment, in order, closed ones too. One that several payments
+        share is kept until the last of them is forgotten."""
+
+    async def recorded(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these payments that ``transactions_of`` has anything for, in one round trip."""
 
     async def note_orphan(self, orphan: Orphan) -> bool:
         """Keep a finding for the operator; False when it is there already, or the payment is on record."""

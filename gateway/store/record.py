@@ -223,14 +223,14 @@ class Row:
 
 
 def encode_outgoing(transaction: Outgoing) -> bytes:
-    head = json.dumps([transaction.sender, transaction.nonce, transaction.hash, transaction.payment_id])
+    head = json.dumps([transaction.sender, transaction.nonce, transaction.hash, *transaction.payment_ids])
     return head.encode() + b"\n" + transaction.raw
 
 
 def decode_outgoing(data: bytes) -> Outgoing:
     head, _, raw = data.partition(b"\n")
-    sender, nonce, digest, payment_id = json.loads(head)
-    return Outgoing(sender=sender, nonce=nonce, hash=digest, raw=raw, payment_id=payment_id)
+    sender, nonce, digest, *payment_ids = json.loads(head)
+    return Outgoing(sender=sender, nonce=nonce, hash=digest, raw=raw, payment_ids=tuple(payment_ids))
 
 
 def by_nonce(recorded: Iterable[bytes]) -> list[Outgoing]:

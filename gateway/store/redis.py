@@ -202,8 +202,8 @@ class RedisStore:
             "record",
             label(transaction.sender),
             epoch,
-            label(transaction.payment_id),
             encode_outgoing(transaction),
+            *map(label, transaction.payment_ids),
         )
         return bool(reply)
 
@@ -211,17 +211,20 @@ class RedisStore:
         await self._session.write(
             "close",
             label(transaction.sender),
-            label(transaction.payment_id),
             encode_outgoing(transaction),
             self._limits.replay_window,
+            *map(label, transaction.payment_ids),
         )
 
     async def open_transactions(self, sender: str) -> list[Outgoing]:
         return by_nonce(await self._session.ask("ZRANGE", f"tollway:open:{label(sender)}", 0, -1))
 
     async def transactions_of(self, payment_id: str) -> list[Outgoing]:
-        recorded = await self._session.ask("ZRANGE", f"tollway:sent:{label(payment_id)}", 0, -1)
-        return [decode_outgoing(body) for body in recorded]
+        return [decode_outgoing(body) for body in await self._session.run("sent", label(payment_id))]
+
+    async def recorded(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        found = await self._session.run("recorded", *map(label, payment_ids))
+        return frozenset(each for each, there in zip(payment_ids, found, strict=True) if there)
 
     async def note_orphan(self, orphan: Orphan) -> bool:
         key = payment_id(orphan.replay_key)

@@ -176,6 +176,9 @@ class SqliteStore:
     async def transactions_of(self, payment_id: str) -> list[Outgoing]:
         return await self._read(partial(sqlite_leases.of, payment_id=payment_id))
 
+    async def recorded(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        return await self._read(partial(sqlite_leases.recorded, payment_ids=payment_ids))
+
     async def note_orphan(self, orphan: Orphan) -> bool:
         return await self._write(partial(sqlite_orphans.note, orphan=orphan))
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from gateway.errors import StoreUnavailable, StoreUnfit
-from gateway.store.sqlite_schema import statements
+from gateway.store.sqlite_schema import SCHEMA, UPGRADES, statements
 
 FILE = "payments.sqlite3"
-VERSION = 2
+VERSION = 3
 OPEN_PATIENCE = 5.0
 """Seconds an opening process waits for others that open the same file."""
 
@@ -73,16 +73,27 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreUnfit(f"{file} was written by a newer Tollway: schema {version}, known here: {VERSION}")
-    if 0 < version < VERSION:
+    if 0 < version < min(UPGRADES):
         raise StoreUnfit(f"{file} was written by an older Tollway: schema {version}, needed here: {VERSION}")
     if version == 0:
         _create(connection)
+    elif version < VERSION:
+        _upgrade(connection, version)
     connection.execute("COMMIT")
 
 
 def _create(connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise sqlite3.DatabaseError("it holds somebody else's tables")
-    for statement in statements():
+    for statement in statements(SCHEMA):
         connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """One transaction: the file is of one version or of the other. A Tollway that still has the old one
+    open fails from here on, and is told why at its next start."""
+    for each in range(version, VERSION):
+        for statement in statements(UPGRADES[each]):
+            connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 
 from facilitator.base import Outgoing
 from gateway.store.record import Limits, by_nonce, decode_outgoing, encode_outgoing, label
@@ -20,15 +21,21 @@ RETURNING epoch
 """
 
 RECORD = f"""
-INSERT INTO outgoing (digest, sender, payment_id, body)
-SELECT :digest, :sender, :payment_id, :body
+INSERT INTO outgoing (digest, sender, body)
+SELECT :digest, :sender, :body
 WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND NOT {FREE})
 ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
+RETURNING seq
 """
 
-CLOSE = """
-UPDATE outgoing SET closed = 1, forget_at =
-    CASE WHEN EXISTS (SELECT 1 FROM payment WHERE id = outgoing.payment_id) THEN NULL ELSE :forget_at END
+WANTED = """
+EXISTS (SELECT 1 FROM outgoing_for AS its JOIN payment ON payment.id = its.payment_id
+    WHERE its.seq = outgoing.seq)
+"""
+"""Whether any of a transaction's payments is still on record."""
+
+CLOSE = f"""
+UPDATE outgoing SET closed = 1, forget_at = CASE WHEN {WANTED} THEN NULL ELSE :forget_at END
 WHERE digest = :digest
 """
 
@@ -49,16 +56,21 @@ def record(db: sqlite3.Connection, epoch: int, transaction: Outgoing) -> bool:
     values = {
         "digest": hashlib.sha256(body).digest(),
         "sender": label(transaction.sender),
-        "payment_id": label(transaction.payment_id),
         "body": body,
         "epoch": epoch,
         "now": clock(),
     }
-    return db.execute(RECORD, values).rowcount > 0
+    row = db.execute(RECORD, values).fetchall()
+    if not row:
+        return False
+    shares = [(label(payment_id), row[0][0]) for payment_id in transaction.payment_ids]
+    db.executemany("INSERT OR IGNORE INTO outgoing_for VALUES (?, ?)", shares)
+    return True
 
 
 def close(db: sqlite3.Connection, transaction: Outgoing, limits: Limits) -> None:
-    """A closed transaction goes with its payment; one whose payment is gone, after the replay window."""
+    """A closed transaction goes with its last payment; one whose payments are gone, after the replay
+    window."""
     digest = hashlib.sha256(encode_outgoing(transaction)).digest()
     db.execute(CLOSE, {"digest": digest, "forget_at": clock() + limits.replay_window})
 
@@ -69,5 +81,10 @@ def opened(db: sqlite3.Connection, sender: str) -> list[Outgoing]:
 
 
 def of(db: sqlite3.Connection, payment_id: str) -> list[Outgoing]:
-    sql = "SELECT body FROM outgoing WHERE payment_id = ? ORDER BY seq"
+    sql = "SELECT body FROM outgoing_for JOIN outgoing USING (seq) WHERE payment_id = ? ORDER BY seq"
     return [decode_outgoing(body) for (body,) in db.execute(sql, (label(payment_id),))]
+
+
+def recorded(db: sqlite3.Connection, payment_ids: Sequence[str]) -> frozenset[str]:
+    sql = "SELECT EXISTS (SELECT 1 FROM outgoing_for WHERE payment_id = ?)"
+    return frozenset(each for each in payment_ids if db.execute(sql, (label(each),)).fetchone()[0])

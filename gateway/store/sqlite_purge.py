@@ -7,11 +7,17 @@ import sqlite3
 from gateway.payment import State
 from gateway.store import sqlite_answers, sqlite_exposure, sqlite_facts, sqlite_instances
 from gateway.store.record import ABANDONED_MS, PURGE_BATCH, Limits, history_mark
+from gateway.store.sqlite_leases import WANTED
 from gateway.store.sqlite_rows import FORGOTTEN, clock
 
 ABANDONED = """
 SELECT seq FROM payment
 WHERE state = 'reserved' AND queued IS NULL AND leased_until <= :before AND updated_at <= :before LIMIT :limit
+"""
+
+FORGET_OUTGOING = f"""
+DELETE FROM outgoing WHERE closed AND seq IN (SELECT seq FROM outgoing_for WHERE payment_id = ?)
+    AND NOT {WANTED}
 """
 
 RELEASE = """
@@ -38,7 +44,7 @@ def forget(db: sqlite3.Connection, seq: int, payment_id: str) -> None:
     """Remove a payment and what belongs to it; a transaction still under way outlives it."""
     db.execute("DELETE FROM payment WHERE seq = ?", (seq,))
     sqlite_answers.drop(db, seq)
-    db.execute("DELETE FROM outgoing WHERE payment_id = ? AND closed", (payment_id,))
+    db.execute(FORGET_OUTGOING, (payment_id,))
 
 
 def _forget_expired(db: sqlite3.Connection, now: int) -> int:

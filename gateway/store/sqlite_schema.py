@@ -11,6 +11,23 @@ TOTAL = "*"
 
 _OWED = ", ".join(f"'{state}'" for state in sorted({*OWED, State.RESERVED}))
 
+_OUTGOING_FOR = """
+CREATE TABLE outgoing_for (payment_id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (payment_id, seq))
+    WITHOUT ROWID;
+CREATE INDEX outgoing_for_seq ON outgoing_for (seq);
+CREATE TRIGGER outgoing_out AFTER DELETE ON outgoing
+    BEGIN DELETE FROM outgoing_for WHERE seq = OLD.seq; END;
+"""
+
+UPGRADES = {
+    2: f"""{_OUTGOING_FOR}
+INSERT INTO outgoing_for SELECT payment_id, seq FROM outgoing;
+DROP INDEX outgoing_payment;
+ALTER TABLE outgoing DROP COLUMN payment_id;
+"""
+}
+"""What makes a file of that version one of the next."""
+
 SCHEMA = f"""
 CREATE TABLE payment (
     seq INTEGER PRIMARY KEY,
@@ -111,14 +128,13 @@ CREATE TABLE outgoing (
     seq INTEGER PRIMARY KEY,
     digest BLOB NOT NULL UNIQUE,
     sender TEXT NOT NULL,
-    payment_id TEXT NOT NULL,
     body BLOB NOT NULL,
     closed INTEGER NOT NULL DEFAULT 0,
     forget_at INTEGER
 );
-CREATE INDEX outgoing_payment ON outgoing (payment_id);
 CREATE INDEX outgoing_open ON outgoing (sender) WHERE NOT closed;
 CREATE INDEX outgoing_forget ON outgoing (forget_at) WHERE forget_at IS NOT NULL;
+{_OUTGOING_FOR}
 
 CREATE TABLE orphan (
     seq INTEGER PRIMARY KEY,
@@ -132,11 +148,11 @@ CREATE INDEX fact_until ON fact (until);
 """
 
 
-def statements() -> list[str]:
-    """``executescript`` would commit between statements: the schema is made in one step instead."""
+def statements(script: str) -> list[str]:
+    """``executescript`` would commit between statements: a schema is made in one step instead."""
     found: list[str] = []
     pending = ""
-    for line in SCHEMA.strip().splitlines(keepends=True):
+    for line in script.strip().splitlines(keepends=True):
         pending += line
         if sqlite3.complete_statement(pending):
             found.append(pending)

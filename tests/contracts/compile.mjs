@@ -1,8 +1,8 @@
-// Compiles TestUSDC.sol to the artefact that ships with the gateway.
+// Compiles the contracts here to the artefacts that ship with the gateway.
 //
-//   npm install --ignore-scripts && node compile.mjs [OUTPUT]
+//   npm install --ignore-scripts && node compile.mjs [FOLDER]
 //
-// OUTPUT defaults to gateway/devchain/test_token.json. SOLC_FROM names another folder to resolve `solc` in.
+// FOLDER defaults to gateway/devchain. SOLC_FROM names another folder to resolve `solc` in.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -12,8 +12,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(join(process.env.SOLC_FROM ?? here, "package.json"));
 const solc = require("solc");
 
-const SOURCE = "TestUSDC.sol";
-const CONTRACT = "TestUSDC";
+const CONTRACTS = { TestUSDC: "test_token.json", TestBatcher: "test_batcher.json" };
 const settings = {
   evmVersion: "cancun",
   optimizer: { enabled: true, runs: 200 },
@@ -21,11 +20,12 @@ const settings = {
   metadata: { appendCBOR: false, bytecodeHash: "none" },
 };
 
-function compile() {
-  const content = readFileSync(join(here, SOURCE), "utf8");
+function compile(name) {
+  const source = `${name}.sol`;
+  const content = readFileSync(join(here, source), "utf8");
   const input = {
     language: "Solidity",
-    sources: { [SOURCE]: { content } },
+    sources: { [source]: { content } },
     settings: { ...settings, outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } } },
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input)));
@@ -33,17 +33,19 @@ function compile() {
   if (complaints.length > 0) {
     throw new Error(complaints.join("\n"));
   }
-  return output.contracts[SOURCE][CONTRACT];
+  return output.contracts[source][name];
 }
 
-const { abi, evm } = compile();
-const artefact = {
-  contractName: CONTRACT,
-  compiler: solc.version(),
-  settings,
-  abi,
-  bytecode: `0x${evm.bytecode.object}`,
-  deployedBytecode: `0x${evm.deployedBytecode.object}`,
-};
-const target = process.argv[2] ?? join(here, "../../gateway/devchain/test_token.json");
-writeFileSync(target, `${JSON.stringify(artefact, null, 1)}\n`);
+const folder = process.argv[2] ?? join(here, "../../gateway/devchain");
+for (const [name, file] of Object.entries(CONTRACTS)) {
+  const { abi, evm } = compile(name);
+  const artefact = {
+    contractName: name,
+    compiler: solc.version(),
+    settings,
+    abi,
+    bytecode: `0x${evm.bytecode.object}`,
+    deployedBytecode: `0x${evm.deployedBytecode.object}`,
+  };
+  writeFileSync(join(folder, file), `${JSON.stringify(artefact, null, 1)}\n`);
+}

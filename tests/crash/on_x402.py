@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from crash.audit import PAID
-from crash.evidence import Evidence, Execution, Finding
+from crash.evidence import Evidence, Execution, Finding, Transfer
 from crash.rail import Kind, Rail
 from crash.wants import PRICE, Want
 from crash.x402_buyers import Signers
@@ -53,6 +54,7 @@ class OnX402:
         self._payers = [new_account() for _ in range(PAYERS)]
         for payer in self._payers:
             anvil.mint(payer.address, WEALTH)
+        self._transfers: list[Transfer] = []
         self._rpc.clear()
 
     def config(self, moments: Sequence[str]) -> dict[str, Any]:
@@ -68,6 +70,8 @@ class OnX402:
         # Short times, so that whatever can only be waited for is over soon.
         config["networks"]["localdev"] |= {"settle_within": "10s", "finality": 2}
         config["rails"]["x402"]["max_timeout"] = "60s"
+        # Few clients buy at once: payments wait longer for each other than they would.
+        config["rails"]["x402"]["batch"] = {"max_wait": "400ms", "max_size": 5}
         return config
 
     def payer(self, number: int) -> DevAccount:
@@ -85,10 +89,13 @@ class OnX402:
     def evidence(
         self, wants: Sequence[Want], ledger: Sequence[dict[str, Any]], executions: Sequence[Execution]
     ) -> Evidence:
-        return Evidence(list(wants), ledger, transfers_to(self._anvil, self._payee.address), executions)
+        self._transfers = transfers_to(self._anvil, self._payee.address)
+        return Evidence(list(wants), ledger, self._transfers, executions)
 
     def told(self) -> str:
-        return ""
+        transactions = Counter(transfer.transaction for transfer in self._transfers)
+        together = sum(count for count in transactions.values() if count > 1)
+        return f"{together} of {len(self._transfers)} payments travelled together with others"
 
     def close(self) -> None:
         self._rpc.refuse()
@@ -101,6 +108,7 @@ class OnX402:
 def _opened() -> Iterator[Callable[[], Rail]]:
     with Anvil(block_time=1) as anvil:
         anvil.place_token()
+        anvil.place_batcher()
         yield lambda: OnX402(anvil)
 
 

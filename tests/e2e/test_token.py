@@ -14,7 +14,7 @@ from eth_abi.abi import decode
 from eth_account import Account
 from kit.anvil import Anvil
 from kit.payments import SignedPayment, sign_payment
-from kit.solidity import compile_token
+from kit.solidity import compile_contracts
 from web3 import Web3
 
 from gateway.devchain import token as devtoken
@@ -111,11 +111,12 @@ def token(anvil: Anvil, new_account: Callable[[], DevAccount]) -> Token:
     return Token(anvil, address, payer)
 
 
-def test_artefact_is_what_the_source_compiles_to(tmp_path: Path) -> None:
+def test_artefacts_are_what_the_sources_compile_to(tmp_path: Path) -> None:
     """Byte for byte, so that what ships is what is read here."""
-    compile_token(tmp_path / "token.json")
-    shipped = Path(devtoken.__file__).with_name("test_token.json")
-    assert (tmp_path / "token.json").read_bytes() == shipped.read_bytes()
+    compile_contracts(tmp_path)
+    for name in ("test_token.json", "test_batcher.json"):
+        shipped = Path(devtoken.__file__).with_name(name)
+        assert (tmp_path / name).read_bytes() == shipped.read_bytes()
 
 
 def test_says_what_official_usdc_says(token: Token) -> None:

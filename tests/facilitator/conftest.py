@@ -23,12 +23,14 @@ from facilitator.endpoint import Endpoint
 from facilitator.exact_evm import address_of, digest
 from facilitator.http1.client import Client
 from facilitator.local import LocalFacilitator
+from facilitator.packing import Batches
 from facilitator.remote import RemoteFacilitator
 from facilitator.token_abi import transfer_with_authorization
 from facilitator.wire import Authorization, PaymentPayload, PaymentRequirements
 
 OPERATOR = Anvil.accounts[0]
 SENDER = f"eip155:84532:{OPERATOR.address.lower()}"
+ALONE = Batches(max_size=1)
 NOWHERE = "http://127.0.0.1:1"
 RESOURCE = "https://shop.example/"
 PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
@@ -88,7 +90,10 @@ class MemoryJournal:
         return sorted(found, key=lambda each: each.nonce)
 
     async def of(self, payment_id: str) -> list[Outgoing]:
-        return [each for each in self.recorded if each.payment_id == payment_id]
+        return [each for each in self.recorded if payment_id in each.payment_ids]
+
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(payment_ids) & {known for each in self.recorded for known in each.payment_ids}
 
 
 @pytest.fixture
@@ -137,6 +142,8 @@ class Rig:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.made: list[LocalFacilitator] = []
+        self.told: list[bool] = []
+        """Whether chains were said to settle payments together."""
         self.timeout = 5.0
 
     def facilitator(
@@ -144,10 +151,18 @@ class Rig:
         *urls: str,
         keys: list[str] | None = None,
         clock: Callable[[], float] = time.time,
+        batches: Batches = ALONE,
         **changes: Any,
     ) -> LocalFacilitator:
         chain = Chain(84532, "eip155:84532", urls, 1, 64, 10.0, 50)
-        made = LocalFacilitator([replace(chain, **changes)], keys or [OPERATOR.key], self._client, clock)
+        made = LocalFacilitator(
+            [replace(chain, **changes)],
+            keys or [OPERATOR.key],
+            self._client,
+            clock,
+            batches=batches,
+            told=lambda network, together: self.told.append(together),
+        )
         made.client("eip155:84532").rpc._timeout = self.timeout
         self.made.append(made)
         return made
@@ -233,6 +248,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is under way is looked after every tenth of a second, and not long put up with."""
     monkeypatch.setattr("facilitator.lane.TEND", 0.1)
     monkeypatch.setattr("facilitator.settling.TEND", 0.1)
+    monkeypatch.setattr("facilitator.shipment.TEND", 0.1)
     monkeypatch.setattr("facilitator.lane.STUCK", 0.2)
 
 

@@ -81,7 +81,7 @@ async def test_nonsense(payer: Any, terms: PaymentRequirements, data: st.DataObj
         assert isinstance(seen, Snapshot)
     with contextlib.suppress(VerificationUnavailable):
         assert await judge_used(client, due, [], []) is not None
-    sent = Outgoing("eip155:84532:" + payer.address, 0, "0x1", b"", "pay")
+    sent = Outgoing("eip155:84532:" + payer.address, 0, "0x1", b"", ("pay",))
     with contextlib.suppress(VerificationUnavailable):
         assert await testimony.testify(client, Case(due, [sent], [payer.address])) is not None
     with contextlib.suppress(VerificationUnavailable):

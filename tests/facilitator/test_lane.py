@@ -74,7 +74,7 @@ async def test_stuck_under_the_base_fee(
             assert 20 * GWEI <= int(second["maxFeePerGas"], 16) <= 50 * GWEI
             anvil.mine()
         assert await settling == Settled((one if mined == "the first" else two).hash)
-        assert (one.nonce, one.sender, one.payment_id) == (two.nonce, two.sender, two.payment_id)
+        assert (one.nonce, one.sender, one.payment_ids) == (two.nonce, two.sender, two.payment_ids)
         assert all(recorded_first)
         assert journal.closed == {one.hash, two.hash}
         assert rig.transfers(anvil, terms) == 1

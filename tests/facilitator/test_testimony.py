@@ -272,4 +272,4 @@ async def test_a_front_runners_receipt_is_not_passed_off_as_ours(
 
 
 def outgoing(due: Due, transaction: str, nonce: int) -> Outgoing:
-    return Outgoing(due.sender, nonce, transaction, b"", due.payment_id)
+    return Outgoing(due.sender, nonce, transaction, b"", (due.payment_id,))

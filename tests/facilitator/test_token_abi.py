@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,57 +72,3 @@ def test_odd_revert_data(data: str) -> None:
 def test_a_nodes_refusal_is_no_revert() -> None:
     assert not token_abi.is_revert(RpcError(-32005, "rate limited", None))
     assert token_abi.is_revert(RpcError(-32000, "execution reverted", None))
-
-
-def topics(name: str, *words: str) -> list[str]:
-    return [name, *("0x" + token_abi.address_word(word) for word in words)]
-
-
-def proof(payload: Any, terms: PaymentRequirements) -> dict[str, Any]:
-    one = payload.authorization
-    return {
-        "status": "0x1",
-        "logs": [
-            {
-                "address": terms.asset.lower(),
-                "topics": topics(token_abi.AUTHORIZATION_USED, one.sender, "0x" + one.nonce.hex()),
-                "data": "0x",
-            },
-            {
-                "address": terms.asset,
-                "topics": topics(token_abi.TRANSFER, one.sender, one.to),
-                "data": "0x" + one.value.to_bytes(32, "big").hex(),
-            },
-        ],
-    }
-
-
-def test_proof(payer: Any, terms: PaymentRequirements) -> None:
-    payload = payer.pay(terms)
-    assert token_abi.proves_transfer(proof(payload, terms), terms.asset, payload.authorization)
-
-
-@pytest.mark.parametrize("case", ["status", "token", "no_transfer", "no_use", "value", "to", "nonce", "data"])
-def test_no_proof(case: str, payer: Any, terms: PaymentRequirements) -> None:
-    """A token that does not revert on a used nonce, a receipt of another token, another amount, ..."""
-    payload = payer.pay(terms)
-    receipt = proof(payload, terms)
-    used, moved = receipt["logs"]
-    authorization = payload.authorization
-    if case == "status":
-        receipt["status"] = "0x0"
-    elif case == "token":
-        moved["address"] = "0x" + "22" * 20
-    elif case == "no_transfer":
-        receipt["logs"] = [used]
-    elif case == "no_use":
-        receipt["logs"] = [moved]
-    elif case == "value":
-        authorization = replace(authorization, value=authorization.value + 1)
-    elif case == "to":
-        authorization = replace(authorization, to="0x" + "33" * 20)
-    elif case == "nonce":
-        authorization = replace(authorization, nonce=bytes(32))
-    else:
-        moved["data"] = "0x"
-    assert not token_abi.proves_transfer(receipt, terms.asset, authorization)

@@ -68,6 +68,9 @@ class Scripted:
     def sender_for(self, network: str, payment_id: str) -> str:
         return SENDER
 
+    def at_once(self, sender: str) -> int:
+        return 128
+
     def ready(self, network: str) -> bool:
         return True
 
@@ -84,7 +87,7 @@ class Scripted:
         self.settled += 1
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if self.sends and not isinstance(outcome, Refused):
-            assert await journal.record(Outgoing(due.sender, self.settled, HASH, b"raw", due.payment_id))
+            assert await journal.record(Outgoing(due.sender, self.settled, HASH, b"raw", (due.payment_id,)))
         return outcome
 
     async def resume(self, sender: str, journal: Journal) -> None:

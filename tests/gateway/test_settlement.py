@@ -35,7 +35,11 @@ class ScriptedRail:
         self.outcomes = list(outcomes)
         self.settled: list[str] = []
         self.resumed = 0
+        self.most = 128
         self.asked = asyncio.Event()
+
+    def at_once(self, queue: str) -> int:
+        return self.most
 
     async def settle(self, payment: Payment, journal: Journal) -> Settlement:
         self.settled.append(payment.id)
@@ -183,7 +187,7 @@ async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
     assert epoch is not None
     await asyncio.sleep(0.1)
     assert await store.hold(QUEUE, "other", lease=10.0) is not None
-    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", "pay_1")
+    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", ("pay_1",))
     assert not await StoreJournal(store, epoch).record(transaction)
     assert await StoreJournal(store, epoch).of("pay_1") == []
 
@@ -293,6 +297,27 @@ async def test_a_deferred_answer_that_is_never_paid_is_a_loss(store: Store) -> N
     assert payment is not None and payment.state is State.REFUSED
     again = await claimed(store, make_claim(moment=Moment.DEFERRED, exposure=10), caps=caps)
     assert again.moment is Moment.AFTER, "who owes gets no trust"
+    await running.stop(1.0)
+
+
+async def test_no_more_at_once_than_the_rail_says(store: Store) -> None:
+    """The rest waits in the queue, where it is safe."""
+
+    class Slow(ScriptedRail):
+        async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+            outcome = await super().settle(payment, journal)
+            await gate.wait()
+            return outcome
+
+    gate, rail = asyncio.Event(), Slow(Settled("0xabc"))
+    rail.most = 3
+    claims = [await served(store) for _ in range(5)]
+    running = settler(store, rail)
+    await asyncio.sleep(0.3)
+    assert rail.settled == [claim.id for claim in claims[:3]]
+    gate.set()
+    told = [await running.wait(claim.id, QUEUE, 5.0) for claim in claims]
+    assert all(payment is not None and payment.state is State.SETTLED for payment in told)
     await running.stop(1.0)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from gateway.devchain.accounts import DEV_ACCOUNTS
 from gateway.devchain.anvil import BASE_SEPOLIA, Chain, start_chain
+from gateway.devchain.batcher import place_batcher
 from gateway.devchain.token import TOKEN_ADDRESS, balance, mint, place_token
 
 
@@ -50,6 +51,10 @@ class Anvil:
     def place_token(self, address: str = TOKEN_ADDRESS) -> None:
         """Puts the test token's code at ``address``."""
         place_token(self._chain.rpc, address)
+
+    def place_batcher(self) -> None:
+        """Puts code that does what Multicall3 does at its address."""
+        place_batcher(self._chain.rpc)
 
     def mint(self, address: str, amount: int, token: str = TOKEN_ADDRESS) -> None:
         """Gives ``address`` that many atomic units."""

@@ -12,8 +12,8 @@ _VERSION = "0.8.37"
 _CONTRACTS = Path(__file__).resolve().parents[1] / "contracts"
 
 
-def compile_token(output: Path) -> None:
-    """Compiles ``TestUSDC.sol`` anew into the artefact ``output``."""
+def compile_contracts(folder: Path) -> None:
+    """Compiles the test contracts anew into artefacts in ``folder``."""
     node = find_node()
 
     def build(target: Path) -> None:
@@ -21,4 +21,4 @@ def compile_token(output: Path) -> None:
         run_installer(f"solc {_VERSION}", argv, node.env)
 
     env = {**node.env, "SOLC_FROM": str(installed(f"solc-{_VERSION}", build))}
-    subprocess.run([node.node, str(_CONTRACTS / "compile.mjs"), str(output)], env=env, check=True)
+    subprocess.run([node.node, str(_CONTRACTS / "compile.mjs"), str(folder)], env=env, check=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from facilitator import token_abi
+from facilitator import multicall, token_abi
 from facilitator.rpc import RpcError
 from facilitator.wire import Authorization
 from simulation.wallets import NETWORK, PAY_TO, TOKEN
@@ -19,6 +20,7 @@ BASE_FEE = 10**9
 _TRANSFER = token_abi.transfer_with_authorization(
     Authorization("0x" + "0" * 40, "0x" + "0" * 40, 0, 0, 0, b"\0" * 32), b"\0" * 65
 )[:10]
+_AGGREGATE3 = multicall.aggregate3([])[:10]
 _STATE = token_abi.authorization_state("0x0", b"\0" * 32)[:10]
 _BALANCE = token_abi.balance_of("0x0")[:10]
 
@@ -70,6 +72,8 @@ class Chain:
     count_since: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """(block, count) after each of a sender's transactions."""
     base_fee: int = BASE_FEE
+    starved: float | None = None
+    """What part of its calls the next batch has gas for; it is reverted as a whole at 0."""
     begun: float = 0.0
     number: int = 1000
 
@@ -107,9 +111,40 @@ class Chain:
         sender = transaction.sender
         self.counts[sender] = transaction.nonce + 1
         self.count_since.setdefault(sender, []).append((self.number, transaction.nonce + 1))
-        problem = self._problem(transaction.data, self._time())
-        logs = [] if problem else self._move(transaction)
+        if transaction.data.startswith(_AGGREGATE3):
+            problem, logs = self._move_together(transaction)
+        else:
+            problem = self._problem(transaction.data, self._time())
+            logs = [] if problem else self._move(transaction, transaction.data)
         transaction.receipt = self._receipt(transaction, problem, logs)
+
+    def _move_together(self, transaction: Transaction) -> tuple[str | None, list[Any]]:
+        """Each call by itself; those for which the gas does not last fail."""
+        calls = _calls(transaction.data)
+        fed = len(calls) if self.starved is None else int(len(calls) * self.starved)
+        self.starved = None
+        if calls and not fed:
+            return "out of gas", []
+        logs = []
+        for data in calls[:fed]:
+            if self._problem(data, self._time()) is None:
+                logs += self._move(transaction, data)
+        return None, logs
+
+    def _preview(self, data: str) -> str:
+        """What a batch would answer, without doing it."""
+        spent: Counter[str] = Counter()
+        used: set[tuple[str, str]] = set()
+        results = []
+        for each in _calls(data):
+            sender, _, value, _, _, nonce = _words(each)
+            well = self._problem(each, self._time()) is None and (sender, nonce) not in used
+            well = well and self.balances.get(sender, 0) >= spent[sender] + value
+            if well:
+                spent[sender] += value
+                used.add((sender, nonce))
+            results.append(well)
+        return _results(results)
 
     def _receipt(self, transaction: Transaction, problem: str | None, logs: list[Any]) -> dict[str, Any]:
         return {
@@ -136,8 +171,8 @@ class Chain:
             return "ERC20: transfer amount exceeds balance"
         return None
 
-    def _move(self, transaction: Transaction) -> list[Any]:
-        sender, to, value, _, _, nonce = _words(transaction.data)
+    def _move(self, transaction: Transaction, data: str) -> list[Any]:
+        sender, to, value, _, _, nonce = _words(data)
         self.balances[sender] -= value
         self.balances[to] = self.balances.get(to, 0) + value
         self.transfers.append(Transfer(sender, nonce, value, to, transaction.hash, self._time()))
@@ -195,7 +230,8 @@ class Chain:
 
     def submit(self, transaction: Transaction) -> str | RpcError:
         """Take a transaction into the pool."""
-        self.sent.add(transaction.data)
+        together = transaction.data.startswith(_AGGREGATE3)
+        self.sent.update(_calls(transaction.data) if together else [transaction.data])
         known = self.known.get(transaction.hash)
         if known is not None and known.receipt is None:
             return RpcError(-32000, "already known", None)
@@ -243,6 +279,8 @@ class Chain:
 
     def eth_call(self, call: dict[str, str], tag: str) -> str | RpcError:
         data = call["data"]
+        if data.startswith(_AGGREGATE3):
+            return self._preview(data)
         if data.startswith(_BALANCE):
             return _word(self.balances.get("0x" + data[-40:], 0))
         if data.startswith(_STATE):
@@ -250,6 +288,9 @@ class Chain:
             return _word(used is not None and used <= self._at(tag))
         problem = self._problem(data, self._time())
         return RpcError(3, f"execution reverted: {problem}", None) if problem else "0x"
+
+    def eth_getCode(self, address: str, tag: str) -> str:
+        return "0x00" if address == multicall.ADDRESS else "0x"
 
     def eth_estimateGas(self, call: dict[str, str], tag: str = "latest") -> str | RpcError:
         problem = self.eth_call(call, tag)
@@ -314,6 +355,26 @@ def _words(data: str) -> tuple[str, str, int, int, int, str]:
         int(words[4], 16),
         words[5],
     )
+
+
+def _calls(data: str) -> list[str]:
+    """The calldata of each call of a batch."""
+    words = data[10:]
+
+    def number(at: int) -> int:
+        return int(words[at * 2 : at * 2 + 64], 16)
+
+    starts = [64 + number(64 + 32 * index) for index in range(number(32))]
+    contents = [start + number(start + 64) for start in starts]
+    return ["0x" + words[(at + 32) * 2 : (at + 32 + number(at)) * 2] for at in contents]
+
+
+def _results(well: Sequence[bool]) -> str:
+    """(success, no data) of each call, as ``aggregate3`` answers."""
+    offsets = [32 * len(well) + 96 * index for index in range(len(well))]
+    structs = [[int(each), 64, 0] for each in well]
+    words = [32, len(well), *offsets, *(word for struct in structs for word in struct)]
+    return "0x" + "".join(f"{word:064x}" for word in words)
 
 
 def _topic(address: str) -> str:

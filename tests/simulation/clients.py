@@ -179,7 +179,7 @@ async def bystander(world: World, gateways: Sequence[Any]) -> None:
     tried: set[str] = set()
     for _ in range(6):
         await asyncio.sleep(0.1 + world.rng.random() * 6)
-        seen = [world.signed[each.payment_id] for each in world.store.journal]
+        seen = [world.signed[payment] for each in world.store.journal for payment in each.payment_ids]
         seen = [each for each in seen if each.data in world.chain.sent]
         for signed in seen:
             if signed.payment in tried and world.rng.random() < 0.5:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from facilitator.packing import Batches
 from gateway.payment import State
 from simulation import clients
 from simulation.chain import BASE_FEE
@@ -23,7 +24,17 @@ from simulation.world import AMOUNT, Violation, Want, World
 LONGEST = 3000.0
 """Seconds of virtual time after which a history is called endless."""
 MOMENTS = ("after", "before", "deferred", "lost")
-MISCHIEF = ("front run", "front run", "cancel", "drain", "forget pool", "restart", "restart", "fees")
+MISCHIEF = (
+    *("front run", "front run", "cancel", "drain", "forget pool", "restart", "restart", "fees"),
+    "starve",
+)
+BATCHES = (
+    Batches(max_size=1),
+    Batches(),
+    Batches(max_wait=4.0, max_size=3, gap=1.0, first=1.0),
+    Batches(max_wait=8.0, max_size=8, gap=3.0, first=3.0),
+)
+"""Few clients come in these histories: payments travel together where they wait for each other."""
 KINDS = (clients.Stock, clients.Stock, clients.Careful, clients.Careful, clients.Keyed, clients.Twofold)
 THIRD = "0x7417d00000000000000000000000000000000000"
 
@@ -94,6 +105,7 @@ class Story:
         world.upstream.slow = rng.choice((0.0, 0.0, 0.1, 0.3))
         world.upstream.large = rng.choice((0.0, 0.0, 0.0, 0.3))
         world.endpoints = rng.choice((1, 1, 2))
+        world.batches = rng.choice(BATCHES)
         self.slots = self._slots()
         self.payers = list(range(rng.choice((1, 1, 1, 2))))
         self.main = rng.choice(MOMENTS)
@@ -184,6 +196,9 @@ class Story:
             if what == "forget pool":
                 world.chain.forget_pool()
                 continue
+            if what == "starve":
+                world.chain.starved = rng.choice((0.0, 0.5))
+                continue
             if what == "fees":
                 world.chain.now()
                 world.chain.base_fee = BASE_FEE * rng.choice((1, 5, 20, 1000))
@@ -215,6 +230,7 @@ class Story:
         world.upstream.faulty = world.upstream.slow = 0.0
         world.chain.now()
         world.chain.base_fee = BASE_FEE
+        world.chain.starved = None
         world.say("world", "all is calm")
         for slot in self.slots:
             slot.recover()

@@ -445,7 +445,11 @@ class MemoryStore:
 
     def transactions_of(self, payment_id: str) -> list[Outgoing]:
         """In order, closed ones too."""
-        return [each for each in self.journal if each.payment_id == payment_id]
+        return [each for each in self.journal if payment_id in each.payment_ids]
+
+    def recorded(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        """Those with anything in the journal."""
+        return frozenset(each for each in payment_ids if self.transactions_of(each))
 
     def note_orphan(self, orphan: Orphan) -> bool:
         """Keep a finding once."""

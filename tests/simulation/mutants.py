@@ -297,7 +297,7 @@ MUTANTS = (
     ),
     _mutant(
         "sent again with a new nonce instead of the recorded bytes",
-        ("facilitator.settling", "_Settling.run", "await self._go_on() if self._sent else None", "None"),
+        ("facilitator.settling", "Alone.run", "await self._go_on() if self._sent else None", "None"),
     ),
     _mutant(
         "a used nonce is taken for our money",
@@ -314,16 +314,16 @@ MUTANTS = (
     ),
     _mutant(
         "a reverted transaction is taken for a settlement",
-        ("facilitator.testimony", "Case.proven_by", "return token_abi", "return True or token_abi"),
+        ("facilitator.testimony", "Case.proven_by", "return Moves", "return True or Moves"),
     ),
     _mutant(
         "gone from the pool is taken for refused",
         (
             "facilitator.settling",
-            "_Settling._start",
+            "Alone._start",
             "return Unknown() if self._sent else seen.refused",
             "return seen.refused",
         ),
-        ("facilitator.settling", "_Settling.run", "await self._go_on() if self._sent else None", "None"),
+        ("facilitator.settling", "Alone.run", "await self._go_on() if self._sent else None", "None"),
     ),
 )

@@ -39,7 +39,7 @@ def _transfers(world: World) -> None:
 
 def broadcast(world: World, signed: Signed) -> bool:
     """Whether we recorded a transaction for it."""
-    return any(each.payment_id == signed.payment for each in world.store.journal)
+    return any(signed.payment in each.payment_ids for each in world.store.journal)
 
 
 def _ledger(world: World) -> None:
@@ -176,6 +176,6 @@ def _leftovers(world: World) -> None:
     open_ = [each for each in world.store.journal if (each.sender, each.hash) not in world.store.closed]
     for each in open_:
         if world.chain.known.get(each.hash) is not None and world.chain.known[each.hash].receipt is not None:
-            record = world.store.records.get(each.payment_id)
-            if record is not None and record.state is not State.UNKNOWN:
+            records = [world.store.records.get(payment) for payment in each.payment_ids]
+            if any(record is not None and record.state is not State.UNKNOWN for record in records):
                 world.outcomes["journal entry left open"] += 1

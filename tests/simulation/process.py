@@ -288,7 +288,8 @@ class Process:
 
     def _rail(self, rpc: RpcLink) -> X402Rail:
         clock = CLOCK.unix
-        facilitator = LocalFacilitator([_CHAIN], [KEY], None, clock)  # type: ignore[arg-type]
+        session: Any = None
+        facilitator = LocalFacilitator([_CHAIN], [KEY], session, clock, batches=self.world.batches)
         facilitator.client(NETWORK).rpc = rpc  # type: ignore[assignment]
         signer = SimulatedSigner(rpc)
 

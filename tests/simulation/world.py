@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from facilitator.exact_evm import replay_key
+from facilitator.packing import Batches
 from facilitator.wire import Authorization
 from gateway.payment import TRANSITIONS, Caps, Claimed, Moment, State, payment_id, request_digest
 from simulation.chain import US, Chain
@@ -137,6 +138,7 @@ class World:
         on its way at the same time, may buy with it after all."""
         self.restarts = 0
         self.endpoints = 1
+        self.batches = Batches()
         """Of the chain, as each gateway is told them."""
         self._paths: dict[str, str] = {}
         self._nonces = 0
@@ -275,14 +277,15 @@ class World:
         others = [
             each
             for each in self.store.journal
-            if each.payment_id == transaction.payment_id
-            and each.nonce != transaction.nonce
-            and each.nonce >= mined
-            and each.hash in self.chain.known
+            if each.nonce != transaction.nonce and each.nonce >= mined and each.hash in self.chain.known
         ]
+        again = {payment for each in others for payment in each.payment_ids} & set(transaction.payment_ids)
         # A record that came late may be sent by its lane beside the next one: that costs gas, not money.
-        if others and "record_transaction" not in self.faults.late:
-            self.violate("M1", f"{transaction.payment_id[:10]} is sent again while it may still be mined")
+        if again and "record_transaction" not in self.faults.late:
+            told = ", ".join(sorted(payment[:10] for payment in again))
+            self.violate("M1", f"{told} is sent again while it may still be mined")
+        if transaction.shared:
+            self.outcomes["sent together"] += 1
 
     def marked(self, payment: str) -> None:
         """Delivered means: some client has it all."""

@@ -17,7 +17,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -167,7 +167,10 @@ class _Journal:
         return [each for each in self._recorded if each.sender == sender]
 
     async def of(self, payment_id: str) -> list[Outgoing]:
-        return [each for each in self._recorded if each.payment_id == payment_id]
+        return [each for each in self._recorded if payment_id in each.payment_ids]
+
+    async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(payment_ids) & {one for each in self._recorded for one in each.payment_ids}
 
 
 class FacilitatorServer:

@@ -122,7 +122,7 @@ async def test_a_hold_of_the_dead_is_free(store: Store) -> None:
     assert await store.hold("n", HERE.name, lease=60) == 1
     assert await store.hold("n", THERE.name, lease=60) is None
     await store.bury(HERE.name)
-    transaction = Outgoing("n", 1, "0x1", b"raw", "pay_1")
+    transaction = Outgoing("n", 1, "0x1", b"raw", ("pay_1",))
     assert not await store.record_transaction(1, transaction), "the dead sign nothing"
     assert await store.hold("n", THERE.name, lease=60) == 2
     assert await store.record_transaction(2, transaction)

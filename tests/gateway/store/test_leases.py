@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from kit.stores import arrive, claimed, make_claim, settle
+from kit.stores import arrive, claimed, eventually, make_claim, milliseconds_from_now, settle
 
 from facilitator.base import Outgoing
 from gateway.store import Store
@@ -16,7 +16,7 @@ SENDER = "eip155:84532:0xabc"
 
 
 def outgoing(nonce: int, payment_id: str = "pay_1", **changes: object) -> Outgoing:
-    transaction = Outgoing(SENDER, nonce, f"0x{nonce:064x}", b"\x02\n\x00raw", payment_id)
+    transaction = Outgoing(SENDER, nonce, f"0x{nonce:064x}", b"\x02\n\x00raw", (payment_id,))
     return replace(transaction, **changes)  # type: ignore[arg-type]
 
 
@@ -153,3 +153,64 @@ async def test_a_transaction_whose_payment_is_gone_is_forgotten_in_the_end(open_
     assert await store.transactions_of("pay_1") == [outgoing(1)]
     await asyncio.sleep(1.8)
     assert await store.transactions_of("pay_1") == []
+
+
+def shared(nonce: int, *payment_ids: str) -> Outgoing:
+    """A transaction that is as long as those of a hundred payments are."""
+    return replace(outgoing(nonce), payment_ids=payment_ids, raw=b"\x02" + bytes(50_000))
+
+
+async def test_payments_that_travel_together_are_recorded_in_one_step(store: Store) -> None:
+    await arrive(store, "one", "two")
+    epoch = await store.hold(SENDER, "one", lease=10)
+    assert epoch is not None
+    payments = [f"pay_{number}" for number in range(100)]
+    together, alone = shared(1, *payments), outgoing(2, "pay_7")
+    for transaction in (together, alone):
+        assert await store.record_transaction(epoch, transaction)
+
+    assert await store.open_transactions(SENDER) == [together, alone]
+    assert await store.transactions_of("pay_99") == [together]
+    assert await store.transactions_of("pay_7") == [together, alone]
+    assert await store.recorded(["pay_7", "pay_100", "pay_99"]) == {"pay_7", "pay_99"}
+    assert await store.recorded([]) == frozenset()
+    await store.close_transaction(together)
+    assert await store.open_transactions(SENDER) == [alone]
+    assert await store.transactions_of("pay_0") == [together]
+
+
+async def test_what_payments_shared_goes_with_the_last_of_them(store: Store) -> None:
+    await arrive(store, "one", "two")
+    epoch = await store.hold(SENDER, "one", lease=10)
+    assert epoch is not None
+    first, last = make_claim(), make_claim()
+    together, under_way = shared(1, first.id, last.id), shared(2, first.id, last.id)
+    for transaction in (together, under_way):
+        assert await store.record_transaction(epoch, transaction)
+    await store.close_transaction(together)
+    await settle(store, first, forget_at=0)
+    await settle(store, last, forget_at=milliseconds_from_now(2.5))
+    await eventually(lambda: store.find(first.id), None)
+    assert await store.transactions_of(last.id) == [together, under_way]
+    await eventually(lambda: store.find(last.id), None)
+    await asyncio.sleep(1.1)
+    assert together not in await store.transactions_of(last.id)
+    assert await store.open_transactions(SENDER) == [under_way], "it outlives its payments"
+
+
+async def test_what_is_shared_by_payments_that_are_gone_is_forgotten_in_the_end(
+    open_another: OpenStore,
+) -> None:
+    store = await open_another(replay_window=0.5)
+    await arrive(store, "one")
+    epoch = await store.hold(SENDER, "one", lease=10)
+    assert epoch is not None
+    together = shared(1, "pay_1", "pay_2")
+    assert await store.record_transaction(epoch, together)
+    await store.close_transaction(together)
+    assert await store.record_transaction(epoch, together), "said again, it is open again"
+    await asyncio.sleep(1.8)
+    assert await store.transactions_of("pay_2") == [together]
+    await store.close_transaction(together)
+    await asyncio.sleep(1.8)
+    assert await store.transactions_of("pay_1") == await store.transactions_of("pay_2") == []

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from kit.stores import HERE, claimed, make_claim, settle, step
 
+from facilitator.base import Outgoing
 from gateway.errors import StoreUnavailable, StoreUnfit
 from gateway.payment import State, payment_id
 from gateway.store import Store
@@ -258,10 +259,38 @@ async def test_a_newer_schema_is_refused(store: Store, folder: Path) -> None:
     await unfit(folder, "newer Tollway")
 
 
+async def test_a_file_of_the_version_before_is_made_one_of_this(store: Store, folder: Path) -> None:
+    """What it knows of transactions is kept, and shared ones can be recorded beside them."""
+    await store.arrive(HERE)
+    epoch = await store.hold("n", HERE.name, lease=10)
+    assert epoch is not None
+    before = [Outgoing("n", number, f"0x{number}", b"raw", (f"pay_{number}",)) for number in range(2)]
+    for transaction in before:
+        assert await store.record_transaction(epoch, transaction)
+    await store.close()
+    with sqlite3.connect(folder / FILE) as db:
+        db.executescript(
+            """ALTER TABLE outgoing ADD COLUMN payment_id TEXT NOT NULL DEFAULT '';
+            UPDATE outgoing SET payment_id = (SELECT payment_id FROM outgoing_for WHERE seq = outgoing.seq);
+            DROP TRIGGER outgoing_out;
+            DROP TABLE outgoing_for;
+            CREATE INDEX outgoing_payment ON outgoing (payment_id);
+            PRAGMA user_version=2;"""
+        )
+    after = make(folder)
+    await after.open()
+    together = Outgoing("n", 2, "0x2", b"raw", ("pay_1", "pay_2"))
+    assert await after.record_transaction(epoch, together)
+    assert await after.transactions_of("pay_0") == before[:1]
+    assert await after.transactions_of("pay_1") == [before[1], together]
+    assert await after.open_transactions("n") == [*before, together]
+    await after.close()
+
+
 async def test_an_older_schema_is_refused(store: Store, folder: Path) -> None:
     await store.close()
     with sqlite3.connect(folder / FILE) as db:
-        db.execute(f"PRAGMA user_version={VERSION - 1}")
+        db.execute("PRAGMA user_version=1")
     await unfit(folder, "older Tollway")
 
 

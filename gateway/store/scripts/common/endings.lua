@@ -5,7 +5,21 @@ local function forget_key(id, payment)
   payment.keyed = nil
 end
 
+-- A closed transaction goes with the last of the payments that shared it.
+local function forget_shares(id)
+  for _, entry in ipairs(redis.call('ZRANGE', key('sent', id), 0, -1)) do
+    if string.sub(entry, 1, 1) == '@' then
+      local name = string.sub(entry, 2)
+      redis.call('SREM', key('shares', name), id)
+      if redis.call('EXISTS', key('shares', name)) == 0 and redis.call('EXISTS', key('closed', name)) == 1 then
+        redis.call('DEL', key('batch', name), key('closed', name))
+      end
+    end
+  end
+end
+
 local function forget(id, payment)
+  forget_shares(id)
   redis.call('DEL', key('payment', id), key('sent', id))
   redis.call('ZREM', 'tollway:all', id)
   redis.call('ZREM', key('state', payment.state), id)

@@ -19,6 +19,8 @@
 -- tollway:seen            instances by their last sign  tollway:instances    name -> JSON
 -- tollway:hold:<name>     a named lease
 -- tollway:open:<sender>, :sent:<id>                    transactions in the order recorded
+-- tollway:batch:<name>    one that several payments share, as @<name> in :sent; :shares:<name> which of
+--                         them are not forgotten, :closed:<name> it needs no more care
 -- tollway:orphans         ids in the order found       tollway:orphan        id -> JSON
 -- tollway:fact:<name>     what a rail remembers, as it is; Redis itself lets it expire
 --
