@@ -1,0 +1,23 @@
+"""The scenarios, in the order they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.scenarios import challenge, free
+from bench.session import Session
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``usual``: part of a run that asks for nothing in particular."""
+
+    run: Callable[[Session], None]
+    usual: bool = True
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    free.NAME: Scenario(free.run),
+    challenge.NAME: Scenario(challenge.run),
+}
