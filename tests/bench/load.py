@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench import tools
 from bench.cores import LOAD, pinned
 from bench.plan import ROOT
 from bench.servers import Server
+from bench.usage import cpu_seconds
 
 _SCRIPT = Path(__file__).with_name("load.lua")
 _SLACK = 30.0
@@ -40,6 +42,10 @@ class Loaded:
     """Connections that broke."""
     busy: float
     """The share of one core the server took."""
+    beside_us: Mapping[str, float] = field(default_factory=dict)
+    """Microseconds of CPU a request takes of what works for the server elsewhere, by name."""
+    ran_out: bool = False
+    """Whether the payments were used up before the time was: no measurement."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,13 @@ class Loader:
         if self._wrk and self._wrk.startswith(str(ROOT)):
             env["LD_LIBRARY_PATH"] = tools.library_path()
         cpu, started = server.cpu(), time.monotonic()
+        beside = {name: cpu_seconds(pid) for name, pid in server.beside.items()}
         with pinned(LOAD):
             done = subprocess.run(
                 argv, env=env, capture_output=True, text=True, check=False, timeout=seconds + _SLACK
             )
         cpu, elapsed = server.cpu() - cpu, time.monotonic() - started
+        taken = {name: cpu_seconds(server.beside[name]) - before for name, before in beside.items()}
         try:
             told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         except (IndexError, json.JSONDecodeError):
@@ -94,6 +102,8 @@ class Loader:
             refused=told["refused"],
             failed=told["failed"],
             busy=cpu / elapsed,
+            beside_us={name: each * 1e6 / max(count, 1) for name, each in taken.items()},
+            ran_out=told["ran_out"],
         )
 
     def _argv(self, url: str, connections: int, seconds: float, payments: Payments | None) -> list[str]:

@@ -28,6 +28,7 @@ class Count:
         self.requests = requests
         self.latencies: list[float] = []
         self.refused = self.failed = 0
+        self.ran_out = False
         self.over = asyncio.Event()
 
 
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
     def _ask(self) -> None:
         request = None if self._count.over.is_set() else next(self._count.requests, None)
         if request is None:
+            self._count.ran_out |= not self._count.over.is_set()
             self._count.over.set()
             self._transport.close()
             return
@@ -104,6 +106,7 @@ async def run(url: str, connections: int, seconds: float, file: str | None, head
         "p99_us": round(ordered[len(ordered) * 99 // 100] * 1e6),
         "refused": count.refused,
         "failed": count.failed,
+        "ran_out": count.ran_out,
     }
 
 

@@ -34,7 +34,7 @@ class Results:
 
     def add(self, case: str, who: str, metrics: Metrics | Loaded, round_number: int = 0) -> None:
         """Keeps one measurement."""
-        told = asdict(metrics) if isinstance(metrics, Loaded) else metrics
+        told = _flat(metrics) if isinstance(metrics, Loaded) else metrics
         self.samples.append(Sample(case, who, round_number, told))
 
     def cases(self) -> list[str]:
@@ -73,6 +73,12 @@ class Results:
         kept = json.loads(file.read_text())
         samples = [Sample(**each) for each in kept.pop("samples")]
         return cls(samples=samples, **kept)
+
+
+def _flat(loaded: Loaded) -> Metrics:
+    told = asdict(loaded)
+    del told["ran_out"]
+    return {**{f"{name}_us": each for name, each in told.pop("beside_us").items()}, **told}
 
 
 def load_all(folder: Path) -> dict[str, Results]:

@@ -38,7 +38,10 @@ class Server:
     pids: tuple[int, ...]
     """Its processes; their descendants count, too."""
     log: Path | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    admin: str = ""
+    """Of a gateway: the URL of its admin listener."""
+    beside: dict[str, int] = field(default_factory=dict)
+    """What works for it on the other core and is counted by itself, by name: a Redis, a chain."""
 
     def cpu(self) -> float:
         """Seconds of CPU so far."""

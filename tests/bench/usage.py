@@ -19,7 +19,7 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time so far of a process and its descendants, the dead that were waited for included."""
+    """User and system time so far of a process and its descendants, the dead it waited for included."""
     return sum(_ticks(each) for each in tree(pid)) / _TICKS
 
 

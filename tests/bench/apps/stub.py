@@ -1,28 +1,24 @@
-"""The API behind every proxy, and a facilitator that says yes at once: ``python -m bench.apps.stub PORT``
+"""What stands behind every server measured: ``python -m bench.apps.stub PORT``
 
-A raw protocol, so that it is never what is measured. ``GET /1k`` and ``/1m`` answer so many bytes of text;
-``/verify``, ``/settle`` and ``/supported`` are those of x402. It keeps nothing and checks nothing.
+A raw protocol, so that it is never what is measured. ``GET /1k``, ``/1m`` and ``/10b`` answer so many bytes;
+``/verify``, ``/settle`` and ``/supported`` are a facilitator's, ``/rpc`` a chain's. It keeps nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 import sys
 from typing import cast
 
 import orjson
 import uvloop
+from bench.apps.instant import SUPPORTED, rpc, settled, verified
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
-_SIZES = {b"1k": 1024, b"1m": 1024 * 1024, b"10b": 10}
-_hashes = itertools.count(1)
-_KINDS = [
-    {"x402Version": 2, "scheme": "exact", "network": "eip155:84532"},
-    {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},
-]
+_SIZES = {b"10b": 10, b"1k": 1024, b"1m": 1024 * 1024}
+_POSTS = {b"verify": verified, b"settle": settled, b"rpc": rpc}
 
 
 def _answer(kind: bytes, body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -30,8 +26,9 @@ def _answer(kind: bytes, body: bytes, status: bytes = b"200 OK") -> bytes:
     return head + body
 
 
-_GOODS = {name: _answer(b"text/plain", b"x" * size) for name, size in _SIZES.items()}
-_SUPPORTED = orjson.dumps({"kinds": _KINDS, "extensions": [], "signers": {}})
+_READY = {name: _answer(b"text/plain", b"x" * size) for name, size in _SIZES.items()} | {
+    b"supported": _answer(b"application/json", SUPPORTED)
+}
 _NOT_FOUND = _answer(b"text/plain", b"no such path", b"404 Not Found")
 
 
@@ -57,7 +54,7 @@ class Stub(asyncio.Protocol):
         found = _LENGTH.search(head)
         whole = end + 4 + (int(found[1]) if found else 0)
         if found is None and _CHUNKED.search(head):
-            whole = self._read.find(b"0\r\n\r\n", end + 4) + 5
+            whole = self._read.find(b"0\r\n\r\n", end + 2) + 5
             if whole < end + 4:
                 return False
         if len(self._read) < whole:
@@ -70,23 +67,11 @@ class Stub(asyncio.Protocol):
 
 def _respond(target: bytes, body: bytes) -> bytes:
     last = target.partition(b"?")[0].rpartition(b"/")[2]
-    if goods := _GOODS.get(last):
-        return goods
-    if last == b"supported":
-        return _answer(b"application/json", _SUPPORTED)
-    if last in (b"verify", b"settle"):
-        return _answer(b"application/json", _verdict(last, orjson.loads(body)))
+    if ready := _READY.get(last):
+        return ready
+    if post := _POSTS.get(last):
+        return _answer(b"application/json", post(orjson.loads(body)))
     return _NOT_FOUND
-
-
-def _verdict(asked: bytes, document: dict) -> bytes:  # type: ignore[type-arg]
-    payer = document["paymentPayload"]["payload"]["authorization"]["from"]
-    if asked == b"verify":
-        return orjson.dumps({"isValid": True, "payer": payer})
-    terms = document["paymentRequirements"]
-    amount = terms.get("amount") or terms["maxAmountRequired"]
-    done = {"success": True, "payer": payer, "network": terms["network"], "amount": amount}
-    return orjson.dumps({**done, "transaction": f"0x{next(_hashes):064x}"})
 
 
 async def _serve(port: int) -> None:

@@ -55,7 +55,9 @@ def paid_config(
 
 
 @contextmanager
-def tollway(tree: Tree, config: Config, *, probe: str = "/") -> Iterator[Server]:
+def tollway(
+    tree: Tree, config: Config, *, probe: str = "/", beside: Mapping[str, int] | None = None
+) -> Iterator[Server]:
     """It serves until the end; its log lines go to /dev/null, its data and all it held is removed."""
     with TemporaryDirectory(prefix="tollway-bench-") as folder:
         public, admin = free_ports(2)
@@ -67,7 +69,8 @@ def tollway(tree: Tree, config: Config, *, probe: str = "/") -> Iterator[Server]
         with running(
             argv, url, env=environment(tree), cores=SERVERS[workers], probe=probe, quiet=True
         ) as server:
-            server.facts["admin"] = f"http://127.0.0.1:{admin}"
+            server.admin = f"http://127.0.0.1:{admin}"
+            server.beside.update(beside or {})
             yield server
 
 

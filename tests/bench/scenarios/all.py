@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.scenarios import challenge, free
+from bench.scenarios import challenge, free, paid
 from bench.session import Session
 
 
@@ -20,4 +20,5 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = {
     free.NAME: Scenario(free.run),
     challenge.NAME: Scenario(challenge.run),
+    paid.NAME: Scenario(paid.run),
 }

@@ -8,10 +8,10 @@ from functools import partial
 from bench.peers.nginx import nginx, refuse
 from bench.peers.official import OFFICIAL
 from bench.peers.python import bare_402
-from bench.peers.tollway import PRICED, paid_config, tollway
+from bench.peers.tollway import PRICED, tollway
+from bench.scenarios.paid import instant_config
 from bench.servers import Server, answers
 from bench.session import WARM_UP, Opening, Session
-from kit.anvil import Anvil
 
 NAME = "challenge"
 CASE = "c=32"
@@ -22,7 +22,7 @@ def run(session: Session) -> None:
     """Measures it."""
     with ExitStack() as stack:
         stub = stack.enter_context(session.stub())
-        ours = stack.enter_context(session.side_by_side(_ours(session, stub, stack)))
+        ours = stack.enter_context(session.side_by_side(_ours(session, stub)))
         if not ours:
             return
         status, fields, body = answers(next(iter(ours.values())).url, PRICED)
@@ -37,9 +37,8 @@ def run(session: Session) -> None:
         )
 
 
-def _ours(session: Session, stub: Server, stack: ExitStack) -> dict[str, Opening]:
-    anvil = stack.enter_context(Anvil())
-    config = paid_config(stub.url, anvil.url, {"mode": "remote", "url": stub.url})
+def _ours(session: Session, stub: Server) -> dict[str, Opening]:
+    config = instant_config(stub.url)
     return {tree.name: partial(tollway, tree, config) for tree in session.options.trees}
 
 

@@ -1,0 +1,67 @@
+"""A chain, and Redis, beside the load; wallets with money on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.cores import LOAD, pinned
+from bench.money import Payer
+from kit.accounts import new_account
+from kit.anvil import Anvil
+from kit.redis_server import RedisServer
+
+from gateway.devchain.accounts import DEV_ACCOUNTS
+from gateway.devchain.rpc import Rpc
+
+GAS_LIMIT = 400_000_000
+"""Of a block: about Base's."""
+FUNDS = 10**12
+"""Atomic units every payer gets."""
+_MINT = "0x40c10f19"
+
+
+@contextmanager
+def chain(block_time: int | None = None, payers: Sequence[Payer] = ()) -> Iterator[Anvil]:
+    """Instant blocks, or one every ``block_time`` seconds; the payers hold a million test dollars each."""
+    with pinned(LOAD), Anvil(block_time=block_time, extra=("--gas-limit", str(GAS_LIMIT))) as anvil:
+        anvil.place_token()
+        _fund(anvil, payers)
+        yield anvil
+
+
+def settlement_key(anvil: Anvil) -> str:
+    """A new key with gas."""
+    account = new_account()
+    anvil.rpc("anvil_setBalance", account.address, hex(10**22))
+    return account.key
+
+
+@dataclass(frozen=True)
+class Redis:
+    """A durable Redis over TCP."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def redis() -> Iterator[Redis]:
+    """One that runs beside the load."""
+    with pinned(LOAD), RedisServer(tcp=True) as server:
+        found = re.search(rb"process_id:(\d+)", server.command("INFO", "server"))
+        assert found is not None
+        yield Redis(server.url, int(found[1]))
+
+
+def _fund(anvil: Anvil, payers: Iterable[Payer]) -> None:
+    rpc = Rpc(anvil.url, timeout=60)
+    faucet = DEV_ACCOUNTS[-1].address
+    for payer in payers:
+        data = f"{_MINT}{payer.address[2:]:0>64}{FUNDS:064x}"
+        rpc.call(
+            "eth_sendTransaction", {"from": faucet, "to": anvil.token, "data": data, "gas": hex(200_000)}
+        )
+    rpc.call("evm_mine")
