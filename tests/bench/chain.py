@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from bench.cores import LOAD, pinned
 from bench.money import Payer
 from kit.accounts import new_account
-from kit.anvil import Anvil
 from kit.redis_server import RedisServer
 
 from gateway.devchain.accounts import DEV_ACCOUNTS
+from gateway.devchain.anvil import Chain, start_chain
 from gateway.devchain.rpc import Rpc
+from gateway.devchain.token import TOKEN_ADDRESS, place_token
 
 GAS_LIMIT = 400_000_000
 """Of a block: about Base's."""
@@ -24,18 +25,22 @@ _MINT = "0x40c10f19"
 
 
 @contextmanager
-def chain(block_time: int | None = None, payers: Sequence[Payer] = ()) -> Iterator[Anvil]:
+def chain(block_time: int | None = None, payers: Sequence[Payer] = ()) -> Iterator[Chain]:
     """Instant blocks, or one every ``block_time`` seconds; the payers hold a million test dollars each."""
-    with pinned(LOAD), Anvil(block_time=block_time, extra=("--gas-limit", str(GAS_LIMIT))) as anvil:
-        anvil.place_token()
-        _fund(anvil, payers)
-        yield anvil
+    with pinned(LOAD):
+        started = start_chain(block_time=block_time, extra=("--gas-limit", str(GAS_LIMIT)))
+    try:
+        place_token(started.rpc)
+        _fund(started.rpc, payers)
+        yield started
+    finally:
+        started.stop()
 
 
-def settlement_key(anvil: Anvil) -> str:
+def settlement_key(anvil: Chain) -> str:
     """A new key with gas."""
     account = new_account()
-    anvil.rpc("anvil_setBalance", account.address, hex(10**22))
+    anvil.rpc.call("anvil_setBalance", account.address, hex(10**22))
     return account.key
 
 
@@ -56,12 +61,10 @@ def redis() -> Iterator[Redis]:
         yield Redis(server.url, int(found[1]))
 
 
-def _fund(anvil: Anvil, payers: Iterable[Payer]) -> None:
-    rpc = Rpc(anvil.url, timeout=60)
+def _fund(rpc: Rpc, payers: Iterable[Payer]) -> None:
     faucet = DEV_ACCOUNTS[-1].address
     for payer in payers:
         data = f"{_MINT}{payer.address[2:]:0>64}{FUNDS:064x}"
-        rpc.call(
-            "eth_sendTransaction", {"from": faucet, "to": anvil.token, "data": data, "gas": hex(200_000)}
-        )
+        call = {"from": faucet, "to": TOKEN_ADDRESS, "data": data, "gas": hex(200_000)}
+        rpc.call("eth_sendTransaction", call)
     rpc.call("evm_mine")

@@ -1,4 +1,4 @@
--- wrk -s load.lua URL -- [FILE HEADER]: sends each line of FILE once as HEADER; or plain requests.
+-- wrk -s load.lua URL -- [FILE HEADER]: sends each line of FILE once, its path with HEADER; or plain requests.
 -- Ends with one line of JSON. wrk waits for its time to be over even where there is nothing left to send:
 -- what was measured is then no rate, and "ran_out" says so.
 local lines, header = nil, nil
@@ -21,9 +21,10 @@ function request()
   if not line then
     ran_out = true
     wrk.thread:stop()
-    line = ""
+    return wrk.format()
   end
-  return wrk.format(nil, nil, { [header] = line })
+  local path, value = line:match("^(%S+) (%S+)$")
+  return wrk.format(nil, path, { [header] = value })
 end
 
 function done(summary, latency, requests)

@@ -50,7 +50,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Payments:
-    """Signed payments, one a line."""
+    """Signed payments: each line has a path and what is sent as ``header``."""
 
     file: Path
     header: str

@@ -1,7 +1,8 @@
 """Our own load, for machines without wrk: ``python -m bench.loader URL CONNECTIONS SECONDS [FILE HEADER]``
 
-Closed loop over keep-alive connections; each line of FILE is sent once as HEADER, and when there are none
-left the run is over. Prints what ``load.lua`` prints. Heavier than wrk: a fast server may not be its limit.
+Closed loop over keep-alive connections; each line of FILE is sent once, its path with HEADER; when
+there are none left the run is over. Prints what ``load.lua`` prints. Heavier than wrk: before a fast server it is
+the limit itself.
 """
 
 from __future__ import annotations
@@ -78,12 +79,12 @@ class Connection(asyncio.Protocol):
 def requests(url: str, file: str | None, header: str) -> Iterator[bytes]:
     """The requests in turn: one for each line of the file, or the same for ever."""
     parts = urlsplit(url)
-    head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
+    host = f" HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
     if file is None:
         while True:
-            yield head + b"\r\n"
-    for line in Path(file).read_bytes().splitlines():
-        yield head + header.encode() + b": " + line + b"\r\n\r\n"
+            yield b"GET " + (parts.path or "/").encode() + host + b"\r\n"
+    for path, value in map(bytes.split, Path(file).read_bytes().splitlines()):
+        yield b"GET " + path + host + header.encode() + b": " + value + b"\r\n\r\n"
 
 
 async def run(url: str, connections: int, seconds: float, file: str | None, header: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from bench.peers.tollway import PRICED
 from bench.servers import Server, answers
 from coincurve import PrivateKey
 
+from facilitator.checksum import checksummed
 from facilitator.exact_evm import address_of, digest
 from facilitator.wire import PAYMENT_HEADER, Authorization, PaymentRequirements
 
@@ -37,12 +38,13 @@ class Payer:
 
     key: PrivateKey
     address: str
+    """With its checksum: the official facilitator takes no other."""
 
     @classmethod
     def new(cls) -> Payer:
         """One nobody has seen before."""
         key = PrivateKey()
-        return cls(key, address_of(key.public_key))
+        return cls(key, checksummed(address_of(key.public_key)))
 
 
 class Paymaster:
@@ -54,21 +56,23 @@ class Paymaster:
 
     def payments(self, server: Server, number: int, path: str = PRICED) -> Payments:
         """That many payments for what this server asks of ``path``, in a file."""
-        lines = self.sign(challenge(server, path), number)
+        signed = self.sign(challenge(server, path), number, path)
         file = self._folder / f"payments-{next(_names)}"
-        file.write_text("\n".join(lines) + "\n")
+        file.write_text("".join(f"{where} {value}\n" for where, value in signed))
         return Payments(file, HEADER)
 
-    def sign(self, required: dict[str, Any], number: int) -> list[str]:
-        """Header values."""
+    def sign(self, required: dict[str, Any], number: int, path: str = PRICED) -> list[tuple[str, str]]:
+        """Paths and header values. Each asks for something of its own: who asks for the same again in a
+        new payment is given what an earlier one bought, should its answer have been lost."""
         offer = required["accepts"][0]
         terms = _terms(offer)
         until = int(time.time()) + offer["maxTimeoutSeconds"]
-        named = {"x402Version": 2, "accepted": offer}
-        if "resource" in required:
-            named["resource"] = required["resource"]
-        wallets = cycle(self.payers)
-        return [_signed(named, terms, next(wallets), until) for _ in range(number)]
+        url, wallets = required["resource"]["url"], cycle(self.payers)
+        found = []
+        for query in (f"?n={next(_names)}" for _ in range(number)):
+            named = {"x402Version": 2, "accepted": offer, "resource": {"url": url + query}}
+            found.append((path + query, _signed(named, terms, next(wallets), until)))
+        return found
 
 
 def challenge(server: Server, path: str = PRICED) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def challenge(server: Server, path: str = PRICED) -> dict[str, Any]:
 
 def _signed(named: dict[str, Any], terms: PaymentRequirements, payer: Payer, until: int) -> str:
     nonce = os.urandom(32)
-    authorization = Authorization(payer.address, terms.pay_to.lower(), terms.amount, 0, until, nonce)
+    authorization = Authorization(payer.address.lower(), terms.pay_to.lower(), terms.amount, 0, until, nonce)
     signature = payer.key.sign_recoverable(digest(authorization, terms), hasher=None)
     signed = {
         "signature": f"0x{signature[:64].hex()}{signature[64] + 27:02x}",

@@ -19,16 +19,17 @@ _REFUSED_AT_MOST = 0.01
 class PaidLoad:
     """Pays one server round after round, and learns how fast it is."""
 
-    def __init__(self, session: Session, paymaster: Paymaster, server: Server) -> None:
+    def __init__(self, session: Session, paymaster: Paymaster, server: Server, expected: float = 0.0) -> None:
+        """``expected`` payments a second, where no warm-up is to tell."""
         self._session = session
         self._paymaster = paymaster
         self.server = server
-        self._rate = 0.0
+        self._rate = expected
 
     def check(self) -> None:
         """One payment must buy the goods; WrongAnswer says what came instead."""
-        [value] = self._paymaster.sign(challenge(self.server), 1)
-        status, _, body = answers(self.server.url, PRICED, {HEADER: value})
+        [(path, value)] = self._paymaster.sign(challenge(self.server), 1)
+        status, _, body = answers(self.server.url, path, {HEADER: value})
         if status != 200 or len(body) != 1024:
             raise WrongAnswer(f"a payment buys {status}: {body[:200]!r}")
 
@@ -36,9 +37,9 @@ class PaidLoad:
         """A short load."""
         self._pay(_FIRST, 1.0)
 
-    def measure(self) -> Loaded:
-        """One measurement."""
-        seconds = self._session.options.seconds
+    def measure(self, at_least: float = 0.0) -> Loaded:
+        """One measurement, of so many seconds."""
+        seconds = max(self._session.options.seconds, at_least)
         for _ in range(_TRIES):
             loaded = self._pay(int(self._rate * (seconds + 1) * _SPARE) + 200, seconds)
             if not loaded.ran_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.scenarios import challenge, free, paid
+from bench.scenarios import challenge, free, local, onchain, paid
 from bench.session import Session
 
 
@@ -21,4 +21,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     free.NAME: Scenario(free.run),
     challenge.NAME: Scenario(challenge.run),
     paid.NAME: Scenario(paid.run),
+    local.NAME: Scenario(local.run),
+    onchain.NAME: Scenario(onchain.run),
 }
