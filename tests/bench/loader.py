@@ -1,8 +1,8 @@
 """Our own load, for machines without wrk: ``python -m bench.loader URL CONNECTIONS SECONDS [FILE HEADER]``
 
-Closed loop over keep-alive connections; each line of FILE is sent once, its path with HEADER; when
-there are none left the run is over. Prints what ``load.lua`` prints. Heavier than wrk: before a fast server it is
-the limit itself.
+Closed loop over keep-alive connections; each line of FILE is sent once, its path with HEADER; when there are
+none left the run is over. Prints what ``load.lua`` prints. Heavier than wrk: before a fast server it is the
+limit itself.
 """
 
 from __future__ import annotations

@@ -46,6 +46,14 @@ class PaidLoad:
                 return _sales(loaded)
         raise WrongAnswer("payments ran out again and again")
 
+    def serve(self, number: int | None, seconds: float) -> int:
+        """Sells for so long, or until that many are sold; how many were."""
+        if number is None:
+            self.warm_up()
+            number = int(self._rate * (seconds + 1) * _SPARE)
+        loaded = self._pay(number, seconds)
+        return loaded.requests - loaded.refused
+
     def _pay(self, number: int, seconds: float) -> Loaded:
         payments = self._paymaster.payments(self.server, number)
         try:

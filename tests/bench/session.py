@@ -80,9 +80,9 @@ class Session:
         """One measurement."""
         return self.loader.load(server, path, connections, seconds or self.options.seconds, payments)
 
-    def interleave(self, case: str, attempts: Mapping[str, Attempt]) -> None:
-        """Each in turn, round after round; prints medians at the end."""
-        for number in range(1, self.options.rounds + 1):
+    def interleave(self, case: str, attempts: Mapping[str, Attempt], rounds: int | None = None) -> None:
+        """Each in turn, round after round, at most ``rounds`` times; prints medians at the end."""
+        for number in range(1, min(self.options.rounds, rounds or self.options.rounds) + 1):
             for name, attempt in attempts.items():
                 try:
                     self.results.add(case, name, attempt(), number)

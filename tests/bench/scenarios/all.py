@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.scenarios import challenge, free, local, onchain, paid
+from bench.scenarios import challenge, free, local, memory, moments, offline, onchain, paid, settling, soak
 from bench.session import Session
 
 
@@ -23,4 +23,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     paid.NAME: Scenario(paid.run),
     local.NAME: Scenario(local.run),
     onchain.NAME: Scenario(onchain.run),
+    settling.NAME: Scenario(settling.run),
+    offline.NAME: Scenario(offline.run),
+    moments.NAME: Scenario(moments.run),
+    memory.NAME: Scenario(memory.run),
+    soak.NAME: Scenario(soak.run, usual=False),
 }
