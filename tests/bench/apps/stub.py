@@ -1,8 +1,7 @@
 """What stands behind every server measured: ``python -m bench.apps.stub PORT``
 
-A raw protocol, so that it is never what is measured. ``GET /1k``, ``/1m`` and ``/10b`` answer so many bytes, ``/drip`` begins
-a stream that never ends;
-``/verify``, ``/settle`` and ``/supported`` are a facilitator's, ``/rpc`` a chain's. It keeps nothing.
+A raw protocol, so that it is never what is measured. ``GET /1k``, ``/1m`` and ``/10b`` answer so many bytes,
+``/drip`` begins a stream that never ends; ``/verify``, ``/settle`` and ``/supported`` are a facilitator's, ``/rpc`` a chain's. It keeps nothing.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ def _answer(kind: bytes, body: bytes, status: bytes = b"200 OK") -> bytes:
 _READY = {name: _answer(b"text/plain", b"x" * size) for name, size in _SIZES.items()} | {
     b"supported": _answer(b"application/json", SUPPORTED)
 }
-_DRIP = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndrop\r\n"
-)
+_STREAM = b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_DRIP = b"HTTP/1.1 200 OK\r\n" + _STREAM + b"4\r\ndrop\r\n"
 _NOT_FOUND = _answer(b"text/plain", b"no such path", b"404 Not Found")
 
 

@@ -18,8 +18,13 @@ from bench.usage import resident, tree
 
 NAME = "memory"
 CASE = "MiB or KiB"
-IDLE = 2000
-STREAMS = 500
+KINDS = {
+    "idle_kib": ("/free/10b", 2000, b"xxxxxxxxxx"),
+    "stream_kib": ("/free/drip", 500, b"drop"),
+}
+"""What is open, by what is asked for, how often, and what must have come."""
+_FIRST = 50
+"""Connections that warm what all share."""
 _SETTLE = 1.5
 """Seconds until a process has done what it does after a change."""
 _MIB, _KIB = 2.0**20, 2.0**10
@@ -31,8 +36,9 @@ def run(session: Session) -> None:
     for each in session.options.trees:
         with _gateway(session, each, paymaster, workers=2) as server:
             session.results.add(CASE, each.name, _at_rest(session, paymaster, server), 1)
-        with _gateway(session, each, paymaster, workers=1) as server:
-            session.results.add(CASE, each.name, _connections(server), 1)
+        for name, (path, number, until) in KINDS.items():
+            with _gateway(session, each, paymaster, workers=1) as server:
+                session.results.add(CASE, each.name, {name: _each(server, path, number, until)}, 1)
     session.show(CASE)
 
 
@@ -62,18 +68,12 @@ def _at_rest(session: Session, paymaster: Paymaster, server: Server) -> dict[str
     }
 
 
-def _connections(server: Server) -> dict[str, float]:
-    """What 2,000 idle connections and 500 streams add, each; the first few warm what is shared."""
+def _each(server: Server, path: str, number: int, until: bytes) -> float:
+    """KiB that one more such connection takes."""
     [pid] = tree(server.pids[0])
-    with opened(server.url, "/free/10b", 50, b"xxxxxxxxxx"), opened(server.url, "/free/drip", 20, b"drop"):
+    with opened(server.url, path, _FIRST, until):
         time.sleep(_SETTLE)
         at_rest = resident(pid)
-        with opened(server.url, "/free/10b", IDLE, b"xxxxxxxxxx"):
+        with opened(server.url, path, number, until):
             time.sleep(_SETTLE)
-            idle = (resident(pid) - at_rest) / IDLE / _KIB
-        time.sleep(_SETTLE)
-        at_rest = resident(pid)
-        with opened(server.url, "/free/drip", STREAMS, b"drop"):
-            time.sleep(_SETTLE)
-            stream = (resident(pid) - at_rest) / STREAMS / _KIB
-    return {"idle_kib": idle, "stream_kib": stream}
+            return (resident(pid) - at_rest) / number / _KIB

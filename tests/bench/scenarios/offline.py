@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 from bench.cores import SERVER, pinned
 from bench.plan import ROOT
@@ -29,16 +30,18 @@ NUMBER = 4000
 def run(session: Session) -> None:
     """Measures it."""
     attempts = {
-        tree.name: partial(
-            _verified, "rail", {"PYTHONPATH": f"{tree.path}{os.pathsep}{ROOT / 'tests'}"}, NUMBER
-        )
+        tree.name: partial(_verified, "rail", _environment(tree.path), NUMBER)
         for tree in session.options.trees
     }
-    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    own = _environment(ROOT)
     for name, (who, env, number) in PEERS.items():
         if session.options.wanted(name):
             attempts[name] = partial(_verified, who, own | env, number)
     session.interleave(CASE, attempts)
+
+
+def _environment(checkout: Path) -> dict[str, str]:
+    return {"PYTHONPATH": f"{checkout}{os.pathsep}{ROOT / 'tests'}"}
 
 
 def _verified(who: str, env: dict[str, str], number: int) -> Metrics:

@@ -96,7 +96,7 @@ def _gateway(
 def _drained(
     session: Session, paymaster: Paymaster, server: Server, anvil: Chain, number: int | None
 ) -> list[blocks.Transaction]:
-    """Serves for a while, or about that many, with no block made; then lets blocks come, and looks at them."""
+    """Serves for a while, or about that many, with no block made; then lets blocks come."""
     load = PaidLoad(session, paymaster, server)
     load.check()
     anvil.rpc.call("evm_setIntervalMining", 0)
