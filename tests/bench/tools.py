@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-from gateway.devchain.tools import ToolMissing, installed, run_installer
+from gateway.devchain.tools import ToolMissing, installed, run_installer, tools_dir
 
 _PACKAGES = {"nginx": ("nginx",), "wrk": ("wrk", "libluajit2-5.1-2")}
 _VERSIONS = {"nginx": "-V", "wrk": "-v"}
@@ -35,21 +34,16 @@ def find(name: str) -> str | None:
 
 def library_path() -> str:
     """Where the libraries of what was fetched lie, for LD_LIBRARY_PATH."""
-    from gateway.devchain.tools import tools_dir
-
     return ":".join(str(each) for each in tools_dir().glob("debian-*/usr/lib/*-linux-gnu"))
 
 
 def _unpack(packages: tuple[str, ...], target: Path) -> None:
-    def inside(folder: Path) -> Callable[[list[str]], None]:
-        return lambda argv: run_installer(
-            f"{packages[0]} from Debian", ["sh", "-c", f'cd "$0" && {" ".join(argv)}', str(folder)]
-        )
-
-    inside(target)(["apt-get", "-q", "download", *packages])
-    for package in target.glob("*.deb"):
-        inside(target)(["dpkg", "-x", f"'{package.name}'", "."])
-        package.unlink()
+    """As anybody may: what is downloaded is unpacked where it lies, not installed."""
+    script = (
+        f'cd "$0" && apt-get -q download {" ".join(packages)}'
+        ' && for each in *.deb; do dpkg -x "$each" . && rm "$each" || exit 1; done'
+    )
+    run_installer(f"{packages[0]} from Debian", ["sh", "-c", script, str(target)])
 
 
 def _runs(program: Path, option: str) -> bool:

@@ -1,7 +1,8 @@
 """What stands behind every server measured: ``python -m bench.apps.stub PORT``
 
 A raw protocol, so that it is never what is measured. ``GET /1k``, ``/1m`` and ``/10b`` answer so many bytes,
-``/drip`` begins a stream that never ends; ``/verify``, ``/settle`` and ``/supported`` are a facilitator's, ``/rpc`` a chain's. It keeps nothing.
+``/drip`` begins a stream that never ends; ``/verify``, ``/settle`` and ``/supported`` are a facilitator's,
+``/rpc`` a chain's. It keeps nothing.
 """
 
 from __future__ import annotations

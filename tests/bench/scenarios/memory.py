@@ -23,6 +23,13 @@ KINDS = {
     "stream_kib": ("/free/drip", 500, b"drop"),
 }
 """What is open, by what is asked for, how often, and what must have come."""
+COLUMNS = {
+    "parent_mib": "parent, MiB",
+    "worker_mib": "worker at rest, MiB",
+    "settling_mib": "settling worker, MiB",
+    "idle_kib": "idle connection, KiB",
+    "stream_kib": "stream, KiB",
+}
 _FIRST = 50
 """Connections that warm what all share."""
 _SETTLE = 1.5
@@ -52,9 +59,8 @@ def _gateway(session: Session, which: Tree, paymaster: Paymaster, workers: int) 
 
 
 def _at_rest(session: Session, paymaster: Paymaster, server: Server) -> dict[str, float]:
-    """Parent and workers, before any payment; then again when one of them settles."""
+    """Parent and workers, once one of them has settled."""
     parent, *workers = tree(server.pids[0])
-    before = [resident(each) / _MIB for each in workers]
     load = PaidLoad(session, paymaster, server)
     for _ in range(3):
         load.check()
@@ -63,7 +69,6 @@ def _at_rest(session: Session, paymaster: Paymaster, server: Server) -> dict[str
     return {
         "parent_mib": resident(parent) / _MIB,
         "worker_mib": min(after),
-        "worker_before_mib": max(before),
         "settling_mib": max(after),
     }
 

@@ -37,6 +37,8 @@ DRAIN = 16.0
 ALONE = {"max_size": 1}
 TOGETHER = {"max_wait": "200ms", "max_size": 100}
 SIZES = (1, 10, 50, 100)
+WAYS = ("pipelined", "in batches of 100")
+WAITING = "one by one, waiting"
 
 
 def run(session: Session) -> None:
@@ -58,16 +60,15 @@ def run(session: Session) -> None:
                     session.results.add(GAS_CASE, f"{tree.name}, {size} at once", {"gas": gas}, 1)
     if session.options.peers != "none":
         with chain(BLOCK_TIME, paymaster.payers) as anvil:
-            session.results.add(CASE, "one by one, waiting", waiting(anvil, paymaster), 1)
+            session.results.add(CASE, WAITING, waiting(anvil, paymaster), 1)
             session.results.add(CASE, "x402 facilitator", official(anvil, paymaster), 1)
     session.show(CASE)
     session.show(GAS_CASE)
 
 
 def _ways(tree: Tree) -> dict[str, Config | None]:
-    if _batches(tree):
-        return {"pipelined": ALONE, "in batches of 100": TOGETHER}
-    return {"pipelined": None}
+    alone, together = WAYS
+    return {alone: ALONE, together: TOGETHER} if _batches(tree) else {alone: None}
 
 
 def _batches(tree: Tree) -> bool:

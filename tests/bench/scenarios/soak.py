@@ -7,6 +7,7 @@ facilitator, and so many answers stored that the old make room.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from statistics import linear_regression
 
 from bench.connections import opened
@@ -14,17 +15,35 @@ from bench.money import Paymaster
 from bench.paying import PaidLoad
 from bench.peers.tollway import PRICED, tollway
 from bench.plan import OWN
+from bench.results import Results
 from bench.scenarios.paid import instant_config
 from bench.session import Session, say
 from bench.usage import resident, tree
 
 NAME = "soak"
 CASE = "mixed load"
+FLAT = 1.0
+"""MiB an hour that are no growth."""
+COLUMNS = {
+    "minutes": "minutes",
+    "requests": "requests",
+    "first_mib": "at first, MiB",
+    "last_mib": "at last, MiB",
+    "slope_mib_per_hour": "slope, MiB/h",
+}
+_ENOUGH = 30.0
+"""Minutes below which a slope says nothing: caches still fill."""
 _LOAD = 3.0
 """Seconds of each kind in a turn."""
 _MIB = 2.0**20
 _WARM = 0.2
 """The share of the time that is not counted: caches fill."""
+
+
+def too_short(measured: Mapping[str, Results]) -> str:
+    """Why the slope does not count, where the run was too short for one."""
+    minutes = measured[NAME].get(CASE, OWN.name, "minutes") or 0.0
+    return "" if minutes >= _ENOUGH else f"not to be judged: {minutes:g} minutes"
 
 
 def run(session: Session) -> None:
