@@ -49,7 +49,7 @@ crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy (RAIL
 BENCH = PYTHONPATH=.:tests $(BIN)/python -P -m bench
 bench: $(VENV)/dev.stamp  ## Measure beside peers and limits, write docs/performance.md (ONLY=free,paid ROUNDS= SECONDS= TREE= PEERS= OUT= RENDER=1)
 	@$(BENCH) $(if $(RENDER),--render) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(SECONDS),--seconds $(SECONDS)) $(foreach tree,$(TREE),--tree $(tree)) $(if $(PEERS),--peers $(PEERS)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(foreach tree,$(TREE),--tree $(tree)) $(if $(PEERS),--peers '$(PEERS)') \
 	  $(if $(OUT),--out $(OUT))
 
 soak: $(VENV)/dev.stamp  ## MINUTES=60 of mixed load: whether memory grows

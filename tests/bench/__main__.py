@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bench.cores import LOAD
+from bench.errors import CANNOT, first_line
 from bench.load import Loader
 from bench.machine import about
 from bench.plan import OWN, ROOT, Options, Tree
@@ -61,10 +62,10 @@ def _measure(name: str, options: Options, folder: Path) -> None:
     session = Session(options, Loader(options.own_loader), results, folder)
     try:
         SCENARIOS[name].run(session)
-    finally:
-        if results.samples:
-            results.save(RAW)
-            say(f"  kept in {RAW / name}.json")
+    except CANNOT as error:
+        session.leave_out(f"{name}, or what was left of it", first_line(error))
+    results.save(RAW)
+    say(f"  kept in {RAW / name}.json")
 
 
 sys.exit(main())

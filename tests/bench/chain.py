@@ -48,17 +48,33 @@ def settlement_key(anvil: Chain) -> str:
 class Redis:
     """A durable Redis over TCP."""
 
-    url: str
-    pid: int
+    server: RedisServer
+
+    @property
+    def url(self) -> str:
+        """What ``store.url`` takes."""
+        return self.server.url
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._told("server", b"process_id")
+
+    def used(self) -> int:
+        """Bytes of memory its data takes."""
+        return self._told("memory", b"used_memory_dataset")
+
+    def _told(self, section: str, name: bytes) -> int:
+        found = re.search(rb"\r\n%s:(\d+)" % name, self.server.command("INFO", section))
+        assert found is not None
+        return int(found[1])
 
 
 @contextmanager
 def redis() -> Iterator[Redis]:
     """One that runs beside the load."""
     with pinned(LOAD), RedisServer(tcp=True) as server:
-        found = re.search(rb"process_id:(\d+)", server.command("INFO", "server"))
-        assert found is not None
-        yield Redis(server.url, int(found[1]))
+        yield Redis(server)
 
 
 def _fund(rpc: Rpc, payers: Iterable[Payer]) -> None:

@@ -15,16 +15,13 @@ from typing import Any
 
 from bench import tools
 from bench.cores import LOAD, pinned
+from bench.errors import NotMeasured
 from bench.plan import ROOT
 from bench.servers import Server
 from bench.usage import cpu_seconds
 
 _SCRIPT = Path(__file__).with_name("load.lua")
 _SLACK = 30.0
-
-
-class LoadFailed(Exception):
-    """The load program ended in a way that tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Loader:
         try:
             told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         except (IndexError, json.JSONDecodeError):
-            raise LoadFailed(f"{argv[0]}: {done.stdout}{done.stderr}") from None
+            raise NotMeasured(f"{argv[0]}: {done.stdout}{done.stderr}") from None
         count = told["requests"]
         return Loaded(
             requests=count,

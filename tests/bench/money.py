@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from bench.errors import NotMeasured
 from bench.load import Payments
 from bench.peers.tollway import PRICED
 from bench.servers import Server, answers
@@ -26,10 +27,6 @@ CHAIN_ID = 84532
 PAYERS = 256
 HEADER = PAYMENT_HEADER[2]
 _names = count(1)
-
-
-class NoChallenge(Exception):
-    """A server asks for nothing that can be signed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def challenge(server: Server, path: str = PRICED) -> dict[str, Any]:
     """The v2 challenge of a server."""
     status, fields, _ = answers(server.url, path)
     if status != 402 or "payment-required" not in fields:
-        raise NoChallenge(f"{path} is answered with {status}")
+        raise NotMeasured(f"{path} is answered with {status}")
     decoded: dict[str, Any] = json.loads(base64.b64decode(fields["payment-required"]))
     return decoded
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bench.errors import NotMeasured
 from bench.load import Loaded
 from bench.money import HEADER, Paymaster, challenge
 from bench.peers.tollway import PRICED
 from bench.servers import Server, answers
-from bench.session import Session, WrongAnswer
+from bench.session import Session
 
 CONNECTIONS = 32
 _FIRST = 1500
@@ -27,11 +28,11 @@ class PaidLoad:
         self._rate = expected
 
     def check(self) -> None:
-        """One payment must buy the goods; WrongAnswer says what came instead."""
+        """One payment must buy the goods; NotMeasured says what came instead."""
         [(path, value)] = self._paymaster.sign(challenge(self.server), 1)
         status, _, body = answers(self.server.url, path, {HEADER: value})
         if status != 200 or len(body) != 1024:
-            raise WrongAnswer(f"a payment buys {status}: {body[:200]!r}")
+            raise NotMeasured(f"a payment buys {status}: {body[:200]!r}")
 
     def warm_up(self) -> None:
         """A short load."""
@@ -44,7 +45,7 @@ class PaidLoad:
             loaded = self._pay(int(self._rate * (seconds + 1) * _SPARE) + 200, seconds)
             if not loaded.ran_out:
                 return _sales(loaded)
-        raise WrongAnswer("payments ran out again and again")
+        raise NotMeasured("payments ran out again and again")
 
     def serve(self, number: int | None, seconds: float) -> int:
         """Sells for so long, or until that many are sold; how many were."""
@@ -66,5 +67,5 @@ class PaidLoad:
 
 def _sales(loaded: Loaded) -> Loaded:
     if loaded.refused > loaded.requests * _REFUSED_AT_MOST or not loaded.requests:
-        raise WrongAnswer(f"{loaded.refused} of {loaded.requests} paid requests were refused")
+        raise NotMeasured(f"{loaded.refused} of {loaded.requests} paid requests were refused")
     return loaded

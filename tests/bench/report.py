@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.goals import GOALS, OURS, Measured
-from bench.scenarios import challenge, free, local, memory, moments, offline, onchain, paid, settling, soak
+from bench.scale import limits
+from bench.scenarios import (
+    challenge,
+    free,
+    local,
+    memory,
+    moments,
+    offline,
+    onchain,
+    paid,
+    settling,
+    soak,
+    storage,
+)
 from bench.tables import figure, loads, plain, table
 
 _NOTES = Path(__file__).with_name("notes")
@@ -23,7 +36,7 @@ machine; ratios and CPU time (microseconds of one core for each request) are wha
 def page(measured: Measured) -> str:
     """All of it."""
     parts = [_HEAD, _run(measured), _goals(measured), *_sections(measured), _note("how"), _left_out(measured)]
-    parts += [_note("where-the-time-goes"), _note("scale")]
+    parts += [_note("where-the-time-goes"), _note("scale"), limits(measured)]
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
@@ -116,6 +129,8 @@ def _others(measured: Measured) -> Iterator[str]:
         yield "## Moments, stores, workers\n\n" + (_SHARED if shared else "") + "\n".join(tables)
     if found := measured.get(memory.NAME):
         yield "## Memory\n\n" + plain(found, memory.CASE, memory.COLUMNS)
+    if found := measured.get(storage.NAME):
+        yield f"In the store, {storage.CASE}:\n\n" + plain(found, storage.CASE, storage.COLUMNS)
     if found := measured.get(soak.NAME):
         yield "Over a long mixed load (free, unpaid, paid, streams left in the middle):\n\n" + plain(
             found, soak.CASE, soak.COLUMNS

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.cores import LOAD, SERVER, pinned
+from bench.errors import NotMeasured
 from bench.plan import ROOT
 from bench.usage import cpu_seconds
 
@@ -23,10 +24,6 @@ from gateway.devchain.children import spawn
 _PATIENCE = 30.0
 _LAST = 2000
 """Characters of its log that are shown of a server that did not start."""
-
-
-class NotRunning(Exception):
-    """A server ended, or did not answer, before it was measured; the message has what it printed."""
 
 
 @dataclass
@@ -114,7 +111,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], server: Server, probe: str)
             answers(server.url, probe)
         except (OSError, http.client.HTTPException):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotRunning(f"{server.url} does not answer\n{server.output()}") from None
+                raise NotMeasured(f"{server.url} does not answer\n{server.output()}") from None
             time.sleep(0.02)
         else:
             return

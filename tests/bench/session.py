@@ -9,23 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cores import LOAD
-from bench.load import Loaded, Loader, LoadFailed, Payments
+from bench.errors import CANNOT, first_line
+from bench.load import Loaded, Loader, Payments
 from bench.plan import Options
 from bench.results import Metrics, Results
-from bench.servers import NotRunning, Server, answers, program
+from bench.servers import Server, answers, program
 
-from gateway.devchain.children import ChildFailed
 from gateway.devchain.ports import free_ports
-from gateway.devchain.tools import ToolMissing
 
 Opening = Callable[[], AbstractContextManager[Server]]
 Attempt = Callable[[], Loaded | Metrics]
 WARM_UP = 1.0
 """Seconds of load before the first round: node compiles, pools fill."""
-
-
-class WrongAnswer(Exception):
-    """A server answers something else than what it is measured by."""
 
 
 @dataclass
@@ -52,8 +47,8 @@ class Session:
             for name, opening in openings.items():
                 try:
                     found[name] = stack.enter_context(opening())
-                except (NotRunning, ToolMissing, ChildFailed) as error:
-                    self.leave_out(name, f"does not run here: {_first_line(error)}")
+                except CANNOT as error:
+                    self.leave_out(name, f"does not run here: {first_line(error)}")
             yield found
 
     def expecting(
@@ -86,8 +81,8 @@ class Session:
             for name, attempt in attempts.items():
                 try:
                     self.results.add(case, name, attempt(), number)
-                except (LoadFailed, WrongAnswer, NotRunning) as error:
-                    self.leave_out(f"{name} ({case})", _first_line(error))
+                except CANNOT as error:
+                    self.leave_out(f"{name} ({case})", first_line(error))
         self.show(case)
 
     def leave_out(self, name: str, why: str) -> None:
@@ -114,11 +109,6 @@ def _rank(name: str) -> int:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return " | ".join([*lines[:1], *lines[1:][-1:]])[:300]
 
 
 def local_url() -> str:

@@ -55,6 +55,7 @@ def loads(results: Results, case: str, reference: str) -> str:
         *(_BESIDE[name] for name in beside),
         "p50 ms",
         "p99 ms",
+        "core",
         "spread",
     ]
     return table(head, rows)

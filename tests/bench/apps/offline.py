@@ -20,6 +20,8 @@ from bench.peers.one_by_one import OFFER
 
 URL = "http://shop.example/v1/1k"
 _NUMBERS = ("value", "validAfter", "validBefore")
+_FIELDS = {"from": "address", "to": "address", **dict.fromkeys(_NUMBERS, "uint256"), "nonce": "bytes32"}
+_TYPES = {"TransferWithAuthorization": [{"name": name, "type": kind} for name, kind in _FIELDS.items()]}
 Verify = Callable[[Any], bool]
 
 
@@ -73,7 +75,6 @@ def eth_account() -> tuple[Callable[[str], Any], Verify]:
     """eth-account, with whichever backends the environment names."""
     from eth_account import Account
     from eth_account.messages import encode_typed_data
-    from kit.payments import _TYPES
 
     domain = {"name": "USDC", "version": "2", "chainId": CHAIN_ID, "verifyingContract": OFFER["asset"]}
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.scenarios import challenge, free, local, memory, moments, offline, onchain, paid, settling, soak
+from bench.scenarios import (
+    challenge,
+    free,
+    local,
+    memory,
+    moments,
+    offline,
+    onchain,
+    paid,
+    settling,
+    soak,
+    storage,
+)
 from bench.session import Session
 
 
@@ -27,5 +39,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     offline.NAME: Scenario(offline.run),
     moments.NAME: Scenario(moments.run),
     memory.NAME: Scenario(memory.run),
+    storage.NAME: Scenario(storage.run),
     soak.NAME: Scenario(soak.run, usual=False),
 }

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.cores import SERVER, pinned
+from bench.errors import NotMeasured
 from bench.plan import ROOT
 from bench.results import Metrics
-from bench.servers import NotRunning
 from bench.session import Session
 
 NAME = "offline"
@@ -49,6 +49,6 @@ def _verified(who: str, env: dict[str, str], number: int) -> Metrics:
     with pinned(SERVER):
         done = subprocess.run(argv, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise NotRunning(done.stderr)
+        raise NotMeasured(done.stderr)
     told: Metrics = json.loads(done.stdout)
     return told

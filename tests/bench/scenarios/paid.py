@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 from bench.chain import redis
-from bench.money import NoChallenge, Paymaster
+from bench.errors import NotMeasured, first_line
+from bench.money import Paymaster
 from bench.paying import PaidLoad
 from bench.peers.official import OFFICIAL, OFFICIAL_PROXIES
 from bench.peers.tollway import Config, paid_config, tollway
 from bench.servers import Server
-from bench.session import Opening, Session, WrongAnswer
+from bench.session import Opening, Session
 
 NAME = "paid"
 CASE = "c=32, settle after"
@@ -40,8 +41,8 @@ def ready(session: Session, paymaster: Paymaster, servers: Mapping[str, Server])
         load = PaidLoad(session, paymaster, server)
         try:
             load.check()
-        except (WrongAnswer, NoChallenge) as error:
-            session.leave_out(name, str(error))
+        except NotMeasured as error:
+            session.leave_out(name, first_line(error))
             continue
         load.warm_up()
         found[name] = load
