@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate mutants differential crash lint fmt schema diagram lock clean
+.PHONY: help demo test simulate mutants differential crash bench soak lint fmt schema diagram lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,16 @@ STORE ?= both
 crash: $(VENV)/dev.stamp  ## Kill the gateway N=100 times while people buy (RAIL=x402|x402-remote|conxa, SEED=, STORE=embedded|redis|both)
 	PYTHONPATH=tests $(BIN)/python -m crash --rail $(or $(RAIL),x402) --cycles $(or $(N),100) --store $(STORE) \
 	  $(if $(SEED),--seed $(SEED))
+
+# TREE: one more checkout, or NAME=PATH, measured beside this one in the same rounds. PEERS=none leaves others out.
+BENCH = PYTHONPATH=.:tests $(BIN)/python -P -m bench
+bench: $(VENV)/dev.stamp  ## Measure beside peers and limits, write docs/performance.md (ONLY=free,paid ROUNDS= SECONDS= TREE= PEERS= OUT= RENDER=1)
+	@$(BENCH) $(if $(RENDER),--render) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(foreach tree,$(TREE),--tree $(tree)) $(if $(PEERS),--peers '$(PEERS)') \
+	  $(if $(OUT),--out $(OUT))
+
+soak: $(VENV)/dev.stamp  ## MINUTES=60 of mixed load: whether memory grows
+	@$(BENCH) --only soak --minutes $(or $(MINUTES),60)
 
 lint: $(VENV)/dev.stamp  ## Style and types
 	$(BIN)/ruff check .

@@ -1,0 +1,51 @@
+"""Unpaid requests to a priced route at 32 connections: 402 challenges a second."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+
+from bench.peers.nginx import nginx, refuse
+from bench.peers.official import OFFICIAL
+from bench.peers.python import bare_402
+from bench.peers.tollway import PRICED, tollway
+from bench.scenarios.paid import instant_config
+from bench.servers import Server, answers
+from bench.session import WARM_UP, Opening, Session
+
+NAME = "challenge"
+CASE = "c=32"
+CONNECTIONS = 32
+
+
+def run(session: Session) -> None:
+    """Measures it."""
+    with ExitStack() as stack:
+        stub = stack.enter_context(session.stub())
+        ours = stack.enter_context(session.side_by_side(_ours(session, stub)))
+        if not ours:
+            return
+        status, fields, body = answers(next(iter(ours.values())).url, PRICED)
+        assert status == 402
+        sizes = len(body), len(fields["payment-required"])
+        peers = stack.enter_context(session.side_by_side(_peers(session, stub, *sizes)))
+        good = session.expecting(ours | peers, PRICED, 402)
+        for server in good.values():
+            session.load(server, PRICED, CONNECTIONS, seconds=WARM_UP)
+        session.interleave(
+            CASE, {name: partial(session.load, server, PRICED, CONNECTIONS) for name, server in good.items()}
+        )
+
+
+def _ours(session: Session, stub: Server) -> dict[str, Opening]:
+    config = instant_config(stub.url)
+    return {tree.name: partial(tollway, tree, config) for tree in session.options.trees}
+
+
+def _peers(session: Session, stub: Server, body: int, header: int) -> dict[str, Opening]:
+    found: dict[str, Opening] = {
+        "nginx": partial(nginx, refuse(body, header)),
+        "web.Server": partial(bare_402, body, header),
+        **{name: partial(opening, stub.url, stub.url) for name, opening in OFFICIAL.items()},
+    }
+    return {name: opening for name, opening in found.items() if session.options.wanted(name)}
