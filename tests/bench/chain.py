@@ -14,6 +14,7 @@ from kit.redis_server import RedisServer
 
 from gateway.devchain.accounts import DEV_ACCOUNTS
 from gateway.devchain.anvil import Chain, start_chain
+from gateway.devchain.batcher import place_batcher
 from gateway.devchain.rpc import Rpc
 from gateway.devchain.token import TOKEN_ADDRESS, place_token
 
@@ -31,6 +32,7 @@ def chain(block_time: int | None = None, payers: Sequence[Payer] = ()) -> Iterat
         started = start_chain(block_time=block_time, extra=("--gas-limit", str(GAS_LIMIT)))
     try:
         place_token(started.rpc)
+        place_batcher(started.rpc)
         _fund(started.rpc, payers)
         yield started
     finally:
