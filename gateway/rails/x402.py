@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
@@ -58,6 +58,7 @@ from policies.money import Money
 from policies.route import Terms
 
 Offers = Callable[[Money, Terms | None], Sequence[PaymentRequirements]]
+_TERMS = tuple(each.name for each in fields(PaymentRequirements))
 _VERSIONS = {name: version for version, name in PAYMENT_HEADER.items()}
 
 
@@ -184,10 +185,13 @@ class X402Rail:
         """What a payment is that was checked against terms somebody else named (``tollway facilitator``)."""
         return self._credential(payload, terms, None)
 
-    def _asked(self, quote: Quote) -> list[PaymentRequirements]:
+    def _asked(self, quote: Quote) -> Sequence[PaymentRequirements]:
         """What a quote is asked for, with what the facilitators want clients to know."""
         offers = self._offers(quote.money, quote.terms)
-        return [replace(each, extra=self._facilitator.extra(each.network, each.scheme)) for each in offers]
+        told = [self._facilitator.extra(each.network, each.scheme) for each in offers]
+        if not any(told):
+            return offers
+        return [replace(each, extra=extra) for each, extra in zip(offers, told, strict=True)]
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):
@@ -265,7 +269,8 @@ def _payer(payload: Payload) -> str:
 
 
 def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:
-    requirements = asdict(terms) | {"amount": str(terms.amount)}
+    # As text: it may be larger than a JSON number is read exactly.
+    requirements = {name: getattr(terms, name) for name in _TERMS} | {"amount": str(terms.amount)}
     if isinstance(payload, OpaquePayload):
         # As text: what is signed in it may depend on how it is written.
         return orjson.dumps({"raw": payload.raw.decode(), "requirements": requirements})
