@@ -27,7 +27,7 @@ class Way:
         """Seconds."""
         self._preserve = upstream.host == "preserve"
         self._base = urlsplit(upstream.url).path.rstrip("/")
-        self._host = origin.authority.encode()
+        self._host = lines([(b"Host", origin.authority.encode())])
         secrets = [(name.encode(), value.encode()) for name, value in upstream.headers.items()]
         self._secret = frozenset(name.lower() for name, _ in secrets)
         self._constant = lines([(b"Via", b"1.1 " + pseudonym.encode()), *secrets])
@@ -42,13 +42,12 @@ class Way:
 
         ``extra`` fields replace the client's, and what is configured for the upstream replaces any.
         """
-        fields = [(b"Host", self._host_of(incoming)), *self._kept(incoming, extra), *_about(incoming), *extra]
+        fields = [*self._kept(incoming, extra), *_about(incoming), *extra]
         if self._secret:
             fields = [field for field in fields if field[0].lower() not in self._secret]
-        return lines(fields) + self._constant
-
-    def _host_of(self, incoming: Incoming) -> bytes:
-        return incoming.host.encode() if self._preserve and incoming.host else self._host
+        if self._preserve and incoming.host:
+            return lines([(b"Host", incoming.host.encode()), *fields]) + self._constant
+        return self._host + lines(fields) + self._constant
 
     def _kept(self, incoming: Incoming, extra: Sequence[Field]) -> list[Field]:
         trusted = incoming.forwarded.trusted

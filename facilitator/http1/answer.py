@@ -52,10 +52,10 @@ class Answer:
 
     async def begun(self) -> None:
         """Wait for the head; HttpError, or what the request's content raised, where none comes."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
+        while not self.status and self._error is None:
             await self._news()
+        if self._error is not None and not self.status:
+            raise self._error
 
     async def read(self) -> bytes:
         """The next bytes of the content, ``b""`` at its end; HttpError where it does not end as announced."""

@@ -118,15 +118,13 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value.rstrip(b" \t")))
-        if len(name) + len(value) > MAX_FIELD or len(self._fields) > MAX_FIELDS:
-            raise Invalid("the head is too large")
 
     def on_headers_complete(self) -> None:
         if self.whole:
             return
         assert self._parser is not None and self._answer is not None
         status = self._parser.get_status_code()
-        fields, self._fields = self._fields, []
+        fields = self._taken()
         switches = status == _SWITCHING and self._upgrade and self._parser.should_upgrade()
         if status < 200 and not switches:
             if status == _SWITCHING:
@@ -156,10 +154,21 @@ class Reader:
         self._answer.add(data)
 
     def on_message_complete(self) -> None:
+        if self._fields:
+            self._taken()  # trailers
         if self._interim:
             self._interim = False
         else:
             self.whole = True
+
+    def _taken(self) -> list[Field]:
+        """The fields read so far, within the limits."""
+        fields, self._fields = self._fields, []
+        if len(fields) > MAX_FIELDS:
+            raise Invalid("too many fields")
+        if self._overhead > MAX_FIELD and any(len(name) + len(value) > MAX_FIELD for name, value in fields):
+            raise Invalid("a field is too large")
+        return fields
 
 
 def _framing(fields: list[Field], version: str) -> tuple[int | None, bool, bool]:

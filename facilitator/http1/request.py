@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from facilitator.http1.errors import Unsendable
@@ -29,11 +29,12 @@ Body = bytes | Stream | None
 """None: no content, and no word about its length."""
 
 
-def lines(fields: Iterable[Field]) -> bytes:
+def lines(fields: Sequence[Field]) -> bytes:
     """Field lines, to be put into a head as they are. Unsendable unless they are exactly these fields."""
-    fields = list(fields)
-    names = [name for name, _ in fields]
-    block = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if not fields:
+        return b""
+    block = b"\r\n".join([b": ".join(field) for field in fields]) + b"\r\n"
+    names = [field[0] for field in fields]
     if b"" in names or b"".join(names).translate(None, _TOKEN):
         raise Unsendable("a header field's name is no token")
     if block.translate(None, _TEXT) != b"\r\n" * len(fields):
@@ -43,11 +44,10 @@ def lines(fields: Iterable[Field]) -> bytes:
 
 def encode(method: str, target: str, block: bytes, body: Body) -> bytes:
     """The head of a request with the field ``lines`` of ``block``; Unsendable as those."""
-    name = method.encode()
-    line = name + b" " + target.encode()
-    if not (name and target) or name.translate(None, _TOKEN) or line.translate(None, _VISIBLE) != b" ":
+    name, place = method.encode(), target.encode()
+    if not (name and place) or name.translate(None, _TOKEN) or place.translate(None, _VISIBLE):
         raise Unsendable("not a request line")
-    return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, block, _framing(body))
+    return b"".join((name, b" ", place, b" HTTP/1.1\r\n", block, _framing(body), b"\r\n"))
 
 
 def _framing(body: Body) -> bytes:
