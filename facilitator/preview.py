@@ -9,7 +9,7 @@ from typing import Any
 from facilitator import multicall, token_abi
 from facilitator.base import Due
 from facilitator.chain import Block, ChainClient, count_of, read
-from facilitator.rpc import Call, RpcError, quantity
+from facilitator.rpc import Call, RpcUnavailable, quantity
 
 _MOST_ALONE = 250_000
 """Units of gas above which a token's transfers are not taken together: the first one looked at may
@@ -116,8 +116,9 @@ async def preview(client: ChainClient, costs: Costs, items: Sequence[Item], send
         return [("eth_call", (call, tag)), ("eth_getBalance", (sender, tag)), count_of(sender, tag)]
 
     block, (answer, fuel, mined) = await client.look(questions)
-    if isinstance(answer, RpcError) or answer == "0x":
-        return None
-    went = multicall.succeeded(answer, len(items))
+    try:
+        went = multicall.succeeded(answer, len(items))
+    except RpcUnavailable:
+        return None  # a node's error, or a contract that is none of the kind
     works = [item for item, well in zip(items, went, strict=True) if well]
     return Preview(block, works, quantity(fuel), quantity(mined))

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from facilitator.desk import Desk
 
 
+_PAUSES = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Seconds before each look at the other endpoints; then each payment is looked into by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Landed:
     """What became of a shipment, as every endpoint that was heard shows it."""
@@ -99,8 +103,11 @@ class Shipment:
         """It is mined, says the first endpoint that was asked; where there are more, two must say so."""
         clients = self._desk.client.apart()
         shows, needed = [seen], min(2, len(clients))
-        if needed > 1:
+        for pause in _PAUSES[: len(_PAUSES) if needed > 1 else 0]:
+            await asyncio.sleep(pause)
             shows = await shown(clients, transaction)
+            if len(shows) >= needed:
+                break
         if len(shows) >= needed:
             self._desk.together.judge(self.payments, len(shows[0]))
             await self._close()

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from kit.anvil import Anvil
+from kit.faultproxy import FaultProxy, Lie
 
+from facilitator import multicall
 from facilitator.base import Due, Refused, Settled
 from facilitator.packing import Batches
 from facilitator.wire import PaymentRequirements
@@ -82,18 +84,16 @@ async def test_what_a_payer_cannot_cover_in_sum(
 ) -> None:
     """Three cents, five payments of one: the first three, in the order they came."""
     chain.mint(payer.address, 3 * terms.amount)
-    facilitator = rig.facilitator(chain.url, batches=TOGETHER, settle_within=3.0)
+    facilitator = rig.facilitator(chain.url, batches=TOGETHER)
     payments = [rig.due(payer.pay(terms), terms) for _ in range(5)]
     settling = asyncio.create_task(settle_all(facilitator, payments, journal))
-    await mined_when(rig, chain, 1)
-    await asyncio.sleep(0.5)
-    chain.mine()
+    await mined_when(rig, chain, 3)
     outcomes = await settling
 
-    assert [isinstance(each, Settled) for each in outcomes] == [True] * 3 + [False] * 2
+    batch, *alone = journal.recorded
+    assert outcomes[:3] == [Settled(batch.hash)] * 3 and len(alone) == 2
+    assert [each.reason for each in outcomes[3:]] == ["insufficient_funds"] * 2
     assert rig.transfers(chain, terms) == 3
-    again = await settle_all(facilitator, payments[3:], journal)
-    assert all(isinstance(each, Refused) for each in again)
 
 
 async def test_a_chain_without_multicall3(
@@ -132,3 +132,41 @@ async def test_together_they_need_two_thirds_of_the_gas(
         int(chain.rpc("eth_getTransactionReceipt", sent.hash)["gasUsed"], 16) for sent in journal.recorded
     ]
     assert together / 50 < 0.66 * alone
+
+
+@pytest.mark.parametrize("what", ["a contract of another kind", "a node that will not"])
+async def test_where_it_does_not_work_out_each_goes_alone(
+    what: str, chain: Anvil, rig: Any, new_payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    with FaultProxy(chain.url) as proxy:
+        if what == "a contract of another kind":
+            chain.rpc("anvil_setCode", multicall.ADDRESS, "0x60206000f3")
+        facilitator = rig.facilitator(proxy.url, batches=TOGETHER)
+        payments = dues(rig, chain, terms, new_payer, 3)
+        settling = asyncio.create_task(settle_all(facilitator, payments, journal))
+        if what == "a node that will not":
+            proxy.on(Lie(_too_much), "eth_call")
+        await mined_when(rig, chain, 3)
+        assert all(isinstance(each, Settled) for each in await settling)
+        assert not any(each.shared for each in journal.recorded)
+
+
+def _too_much(params: Any, answer: Any) -> Any:
+    """Answers no call to Multicall3."""
+    return None if params[0]["to"] == multicall.ADDRESS else answer
+
+
+async def test_a_second_endpoint_that_lags_is_waited_for(
+    chain: Anvil, rig: Any, new_payer: Any, journal: Any, terms: PaymentRequirements
+) -> None:
+    """Once for all of them: nobody asks for himself."""
+    with FaultProxy(chain.url) as lagging:
+        lagging.on(Lie(lambda params, receipt: None), "eth_getTransactionReceipt")
+        facilitator = rig.facilitator(chain.url, lagging.url, batches=TOGETHER)
+        payments = dues(rig, chain, terms, new_payer, 5)
+        settling = asyncio.create_task(settle_all(facilitator, payments, journal))
+        await mined_when(rig, chain, 1)
+        await asyncio.sleep(0.4)
+        assert not settling.done()
+        lagging.clear()
+        assert await settling == [Settled(journal.recorded[0].hash)] * 5
