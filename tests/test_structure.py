@@ -108,6 +108,7 @@ EXERCISED = {
     "gateway.devconxa.wallets": "tests/standins/test_conxa_ledger.py",
     "facilitator": "empty",
     "facilitator.http1": "a docstring",
+    "facilitator.http1.upload": "tests/facilitator/http1/test_connection.py: streamed content",
     "facilitator.crashpoints": "tests/crash, and every crash in tests/e2e",
     "facilitator.identifier": "tests/e2e/test_lost_answers.py",
     "facilitator.local": "made in the conftest of tests/facilitator for every test there",
