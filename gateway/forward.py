@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from facilitator.crashpoints import reach
@@ -132,6 +132,14 @@ async def next_of(answer: Answer) -> bytes:
     """The answer's content as it comes, ``b""`` at its end; UpstreamError where that is not as announced."""
     try:
         return await answer.read()
+    except HttpError as error:
+        raise _problem(error) from error
+
+
+async def pour(answer: Answer, sink: asyncio.Transport, send: Callable[[bytes], Awaitable[None]]) -> None:
+    """The rest of the answer's content to ``sink``; see ``Answer.pour``. UpstreamError as ``next_of``."""
+    try:
+        await answer.pour(sink, send)
     except HttpError as error:
         raise _problem(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import TracebackType
 from typing import cast
 
@@ -13,7 +14,7 @@ from facilitator.http1.request import Body
 from gateway.accept import Incoming, invite_body
 from gateway.answers import Head, Written, framing, has_body, send, stays_open
 from gateway.errors import ClientError, Problem, UpstreamError
-from gateway.forward import Forwarder, checked_fields, next_of
+from gateway.forward import Forwarder, checked_fields, next_of, pour
 from gateway.headers import from_upstream, values
 from gateway.listener import Connection
 from gateway.tunnel import tunnel
@@ -163,10 +164,12 @@ async def _pass_on(incoming: Incoming, answer: Answer) -> Written:
 
 
 async def _pump(request: web.BaseRequest, answer: Answer, chunked: bool) -> None:
+    if not chunked and request.transport is not None:
+        await pour(answer, request.transport, partial(send, request))
+        return
     while chunk := await next_of(answer):
-        await send(request, *((b"%x\r\n" % len(chunk), chunk, b"\r\n") if chunked else (chunk,)))
-    if chunked:
-        await send(request, b"0\r\n\r\n")
+        await send(request, b"%x\r\n" % len(chunk), chunk, b"\r\n")
+    await send(request, b"0\r\n\r\n")
 
 
 async def _switch(incoming: Incoming, answer: Answer) -> Written:

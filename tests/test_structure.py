@@ -109,6 +109,7 @@ EXERCISED = {
     "gateway.devconxa.wallets": "tests/standins/test_conxa_ledger.py",
     "facilitator": "empty",
     "facilitator.http1": "a docstring",
+    "facilitator.http1.upload": "tests/facilitator/http1/test_connection.py: streamed content",
     "facilitator.crashpoints": "tests/crash, and every crash in tests/e2e",
     "facilitator.identifier": "tests/e2e/test_lost_answers.py",
     "facilitator.desk": "tests/facilitator/test_batching.py and test_settle.py: everybody is settled there",

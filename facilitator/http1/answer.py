@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
 from facilitator.http1.request import Field
 
 if TYPE_CHECKING:
     from facilitator.http1.connection import Connection
+
+READ_AHEAD = 128 * 1024
+"""Bytes of an answer that may wait, for their reader or where they are poured, before no more is read."""
 
 
 class Answer:
@@ -18,6 +22,7 @@ class Answer:
         "_chunks",
         "_connection",
         "_error",
+        "_sink",
         "_waiter",
         "fields",
         "length",
@@ -31,6 +36,7 @@ class Answer:
         self._connection: Connection | None = connection
         self._chunks: list[bytes] = []
         self._error: Exception | None = None
+        self._sink: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.status = 0
         """0 until the head has come."""
@@ -67,12 +73,26 @@ class Answer:
             await self._news()
         return self.taken()
 
+    async def pour(self, sink: asyncio.Transport, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Have the rest of the content written to ``sink`` as it comes, without a task's turn for each piece;
+        ``send`` writes there, too, and waits while it is full. HttpError as ``read``."""
+        self._sink = sink
+        try:
+            while True:
+                await send(self._take())
+                if self._connection is not None:
+                    self._connection.resume()
+                if self._error is not None:
+                    raise self._error
+                if self.whole:
+                    return
+                await self._news()
+        finally:
+            self._sink = None
+
     def taken(self) -> bytes:
         """What has come of the content and was not read yet."""
-        chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._chunks = []
-        self.size = 0
+        data = self._take()
         if self._connection is not None:
             self._connection.resume()
         return data
@@ -83,6 +103,10 @@ class Answer:
             self._connection.close()
         elif self.tunnel is not None and self.tunnel.transport is not None:
             self.tunnel.transport.close()
+
+    def _take(self) -> bytes:
+        chunks, self._chunks, self.size = self._chunks, [], 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     # The connection's side
 
@@ -95,6 +119,12 @@ class Answer:
 
     def add(self, data: bytes) -> None:
         """More content."""
+        if self._sink is not None and not self._sink.is_closing():
+            self._sink.write(data)
+            if self._sink.get_write_buffer_size() > READ_AHEAD and self._connection is not None:
+                self._connection.pause()
+                self._wake()
+            return
         self._chunks.append(data)
         self.size += len(data)
         self._wake()

@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable
 from typing import cast
 
-from facilitator.http1.answer import Answer
+from facilitator.http1.answer import READ_AHEAD, Answer
+from facilitator.http1.clock import Clock
 from facilitator.http1.errors import HttpError, Invalid, TimedOut
 from facilitator.http1.reader import Reader
-from facilitator.http1.request import Body, Stream
+from facilitator.http1.request import Body
+from facilitator.http1.upload import upload
 
-READ_AHEAD = 128 * 1024
-"""Bytes of an answer that may wait for their reader before nothing more is read."""
 _ONE_WRITE = 64 * 1024
 """Bytes of content up to which copying it behind its head is cheaper than a second buffer."""
 
@@ -27,7 +27,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
-        "_deadline",
+        "_clock",
         "_drained",
         "_ended",
         "_feed",
@@ -37,8 +37,6 @@ class Connection(asyncio.Protocol):
         "_patience",
         "_paused",
         "_reader",
-        "_timer",
-        "_timer_at",
         "_transport",
         "_unsent",
         "_until",
@@ -57,9 +55,8 @@ class Connection(asyncio.Protocol):
         self._writing: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._deadline = self._until = math.inf
-        self._patience = math.inf
+        self._clock = Clock(self._loop, self._late)
+        self._patience = self._until = math.inf
         self._unsent = 0
         self._feed: Callable[[bytes], None] | None = None
         self._ended: Callable[[], None] | None = None
@@ -92,8 +89,8 @@ class Connection(asyncio.Protocol):
             self._heard()
         else:
             self._transport.write(head)
-            self._wait_until(self._until)
-            self._writing = self._loop.create_task(self._write(body))
+            self._clock.move(self._until)
+            self._writing = self._loop.create_task(upload(self, body, patience))
             self._writing.add_done_callback(self._written)
         return answer
 
@@ -101,6 +98,12 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether a request can be sent."""
         return self._answer is None and self._transport is not None and not self._transport.is_closing()
+
+    def pause(self) -> None:
+        """The reader of the answer has enough for now."""
+        if self._transport is not None and not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """The reader of the answer wants more."""
@@ -160,8 +163,8 @@ class Connection(asyncio.Protocol):
             self._finish(answer)
             return
         self._heard()
-        if answer.size > READ_AHEAD and not self._paused:
-            self._pause()
+        if answer.size > READ_AHEAD:
+            self.pause()
 
     def eof_received(self) -> None:
         self._end()
@@ -175,8 +178,7 @@ class Connection(asyncio.Protocol):
         if self._writing is not None:
             self._writing.cancel()
         self._reader.forget()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._clock.stop()
         self._lost(self)
         if self._ended is not None:
             self._ended()
@@ -204,9 +206,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         self._answer = None
-        self._deadline = math.inf
+        self._clock.deadline = math.inf
         if answer.status == 101:
-            self._pause()
+            self.pause()
             answer.tunnel = self
         answer.end()
         if answer.tunnel is not None:
@@ -229,34 +231,16 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _pause(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._paused = True
-            self._transport.pause_reading()
-
-    # Time: one timer, which looks whether the deadline has moved
+    # Time
 
     def _heard(self) -> None:
         """Silence begins anew."""
-        self._wait_until(min(self._loop.time() + self._patience, self._until))
+        self._clock.move(min(self._loop.time() + self._patience, self._until))
 
-    def _wait_until(self, deadline: float) -> None:
-        self._deadline = deadline
-        if deadline >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._loop.call_at(deadline, self._watch)
-
-    def _watch(self) -> None:
-        self._timer, self._timer_at = None, math.inf
+    def _late(self) -> None:
         if self._answer is None:
             return
-        now = self._loop.time()
-        if self._deadline > now:
-            self._wait_until(self._deadline)
-        elif now >= self._until:
+        if self._loop.time() >= self._until:
             self._fail(TimedOut("not whole in time"))
         elif self._paused or self._writing is not None or self._moves():
             self._heard()
@@ -268,32 +252,6 @@ class Connection(asyncio.Protocol):
         before = self._unsent
         self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return self._unsent not in (0, before)
-
-    # A request's content that comes while it is sent
-
-    async def _write(self, body: Stream) -> None:
-        chunked, left = body.length is None, body.length or 0
-        while chunk := await body.read():
-            left -= len(chunk)
-            if self._transport is None or (left < 0 and not chunked):
-                raise Invalid("the request's content is not what was announced")
-            self._transport.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n") if chunked else (chunk,))
-            await self._taken()
-        if left > 0 and not chunked:
-            raise Invalid("the request's content ended early")
-        if chunked and self._transport is not None:
-            self._transport.write(b"0\r\n\r\n")
-
-    async def _taken(self) -> None:
-        if self._drained is None:
-            return
-        try:
-            async with asyncio.timeout(None if self._patience == math.inf else self._patience):
-                await self.drained()
-        except TimeoutError as error:
-            raise TimedOut("the origin takes no more of the request") from error
-        except ConnectionError as error:
-            raise Invalid("the connection was reset") from error
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writing = None

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import pytest
 from kit.line import Line
 
-from facilitator.http1.answer import Answer
-from facilitator.http1.connection import READ_AHEAD
+from facilitator.http1.answer import READ_AHEAD, Answer
 from facilitator.http1.errors import Closed, Invalid, TimedOut
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -116,6 +115,87 @@ async def test_a_connection_is_free_only_while_it_is_read() -> None:
     assert line.paused
     line.hear(b"x")
     assert not line.paused and line.free == 1 and len(answer.taken()) == 200_000
+
+
+class Sink(asyncio.Transport):
+    """Where an answer is poured: it takes what is written, or keeps it in its buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.room = asyncio.Event()
+        self.room.set()
+        self.closing = False
+
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0 if self.room.is_set() else READ_AHEAD + 1
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    async def send(self, data: bytes) -> None:
+        self.write(data)
+        await self.room.wait()
+
+
+async def test_an_answer_is_poured_as_it_comes() -> None:
+    line, sink = Line(), Sink()
+    answer = line.ask()
+    line.hear(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\none ")
+    pouring = asyncio.ensure_future(answer.pour(sink, sink.send))
+    await asyncio.sleep(0)
+    line.hear(b"two ")
+    assert sink.written == b"one two " and not pouring.done()
+    line.hear(b"last")
+    await pouring
+    assert sink.written == b"one two last" and line.free == 1
+
+
+async def test_nothing_is_poured_into_what_is_full() -> None:
+    line, sink = Line(), Sink()
+    answer = line.ask(patience=0.02)
+    line.hear(LARGE)
+    pouring = asyncio.ensure_future(answer.pour(sink, sink.send))
+    await asyncio.sleep(0)
+    sink.room.clear()
+    line.hear(b"x" * 10)
+    assert line.paused
+    await asyncio.sleep(0.05)
+    assert line.paused and not line.aborted and not pouring.done(), "its pause is nobody's silence"
+    sink.room.set()
+    await turns()
+    assert not line.paused and sink.written == b"x" * 10
+    with pytest.raises(TimedOut):
+        await pouring
+
+
+async def test_an_answer_cut_short_is_not_poured_to_its_end() -> None:
+    line, sink = Line(), Sink()
+    answer = line.ask()
+    line.hear(LARGE + b"half")
+    pouring = asyncio.ensure_future(answer.pour(sink, sink.send))
+    await asyncio.sleep(0)
+    line.hear_end()
+    with pytest.raises(Invalid):
+        await pouring
+    assert sink.written == b"half"
+
+
+async def test_who_stops_pouring_reads_on_or_leaves() -> None:
+    line, sink = Line(), Sink()
+    answer = line.ask()
+    line.hear(LARGE)
+    pouring = asyncio.ensure_future(answer.pour(sink, sink.send))
+    await asyncio.sleep(0)
+    sink.closing = True
+    line.hear(b"kept")
+    pouring.cancel()
+    await turns()
+    assert sink.written == b"" and await answer.read() == b"kept"
 
 
 # Time

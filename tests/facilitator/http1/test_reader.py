@@ -166,9 +166,7 @@ BROKEN = {
     "an interim answer with content": b"HTTP/1.1 104 X\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n",
     "a large field": b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_FIELD + b"\r\n\r\n",
     "many fields": b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * (MAX_FIELDS + 1) + b"\r\n",
-    "many trailers": b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n0\r\n"
-    + b"X: a\r\n" * 201
-    + b"\r\n",
+    "many trailers": b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n0\r\n" + b"X: a\r\n" * 201 + b"\r\n",
 }
 
 
