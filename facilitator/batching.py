@@ -107,6 +107,8 @@ class Packer:
         self._waiting = Gathering[_Passenger](desk.together.batches, lambda passenger: id(passenger.journal))
         self._hands: set[asyncio.Task[Packed]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.settling = 0
+        """Payments of this lane that are being settled, waiting or sent."""
 
     async def ship(self, due: Due, journal: Journal) -> Shipment | None:
         """Send a payment together with others; None when it is to go alone.
@@ -114,7 +116,8 @@ class Packer:
         VerificationUnavailable: nothing was sent. What the journal raises passes through.
         """
         passenger = _Passenger(due, journal)
-        self._waiting.join(passenger, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._waiting.join(passenger, now, company=self.settling > 1)
         self._plan()
         packing = await passenger.packing
         await asyncio.wait((packing,))

@@ -85,11 +85,21 @@ class Desk:
 
     async def settle(self, due: Due, journal: Journal) -> Settlement:
         """See :class:`facilitator.base.Facilitator`."""
-        deadline = time.monotonic() + self.client.chain.settle_within
+        packer = self._packer(self.lane_for(due))
+        packer.settling += 1
         try:
-            shipment, down = await self._packed(due, journal), False
+            return await self._settle(packer, due, journal)
+        finally:
+            packer.settling -= 1
+
+    async def _settle(self, packer: Packer, due: Due, journal: Journal) -> Settlement:
+        deadline = time.monotonic() + self.client.chain.settle_within
+        shipment, down = None, False
+        try:
+            if await self.together.possible():
+                shipment = await packer.ship(due, journal)
         except VerificationUnavailable:
-            shipment, down = None, True
+            down = True
         sent = await journal.of(due.payment_id) if shipment is None else []
         if down and not sent:
             return Unknown()
@@ -104,15 +114,11 @@ class Desk:
                 return Unknown(sent[-1].hash if sent else "")
             return await Alone(self, due, journal, sent, deadline).run()
 
-    async def _packed(self, due: Due, journal: Journal) -> Shipment | None:
-        """What a payment travels in from now on; None where it is to go alone, or has been sent before."""
-        if not await self.together.possible():
-            return None
-        lane = self.lane_for(due)
+    def _packer(self, lane: Lane) -> Packer:
         packer = self._packers.get(lane.sender)
         if packer is None:
             packer = self._packers[lane.sender] = Packer(self, lane)
-        return await packer.ship(due, journal)
+        return packer
 
     def _shared(self, journal: Journal, sent: Sequence[Outgoing]) -> Shipment | None:
         """The shared transaction that was recorded last for a payment, if nothing came after it."""

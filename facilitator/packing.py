@@ -30,9 +30,9 @@ class Batches:
     """Payments in one transaction, at most ``MOST``; 1: each goes alone."""
     gap: float = 0.012
     """Time in which nobody joined, after which those who wait leave."""
-    first: float = 0.002
-    """The same for the first one after a quiet time: who comes alone is hardly held up, and what comes in
-    one go is not torn apart."""
+    alone: float = 0.001
+    """The same for one while no other is being settled: who comes alone is hardly held up, and what comes
+    in one go is not torn apart."""
 
 
 def gas_budget(block_gas: int) -> int:
@@ -56,11 +56,9 @@ class Gathering(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, one: T, now: float) -> None:
-        """One more waits."""
-        if not self._waiting:
-            quiet = now - self._joined_at > self._batches.max_wait
-            self._gap = self._batches.first if quiet else self._batches.gap
+    def join(self, one: T, now: float, *, company: bool) -> None:
+        """One more waits. ``company``: others are being settled, so that more may well come soon."""
+        self._gap = self._batches.gap if company else self._batches.alone
         self._waiting.append((one, now))
         self._joined_at = now
 
@@ -78,7 +76,6 @@ class Gathering(Generic[T]):
         lot, taken = self._lot(self._waiting[0][0]), list[T]()
         while self._waiting and len(taken) < self._most and self._lot(self._waiting[0][0]) == lot:
             taken.append(self._waiting.popleft()[0])
-        self._gap = self._batches.gap
         return taken
 
     @property

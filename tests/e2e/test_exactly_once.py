@@ -14,6 +14,8 @@ from kit.deployment import PRICE, Deployment
 from kit.payments import sign_payment
 from kit.upstream_answers import later, ok_json
 
+from facilitator.token_abi import AUTHORIZATION_USED
+
 FundedAccount = Callable[..., Any]
 RACE = 200
 
@@ -41,6 +43,12 @@ async def test_one_payment_sent_200_times_at_once(
     assert anywhere.earned() - earned == PRICE
 
 
+def nonces_used(where: Deployment, transaction: str) -> set[str]:
+    """The authorizations a transaction used: many may share one."""
+    logs = where.anvil.rpc("eth_getTransactionReceipt", transaction)["logs"]
+    return {log["topics"][2] for log in logs if log["topics"][0] == AUTHORIZATION_USED}
+
+
 async def test_200_payments_by_one_payer_for_one_url(
     anywhere: Deployment, funded_account: FundedAccount
 ) -> None:
@@ -53,7 +61,11 @@ async def test_200_payments_by_one_payer_for_one_url(
 
     assert Counter(each.status for each in answers) == {200: RACE}
     assert len({each.json()["number"] for each in answers}) == RACE
-    assert len({each.transaction for each in answers}) == RACE
+    used = {
+        transaction: nonces_used(anywhere, transaction) for transaction in {a.transaction for a in answers}
+    }
+    for payment, answer in zip(payments, answers, strict=True):
+        assert payment.authorization["nonce"] in used[answer.transaction]
     assert anywhere.upstream.count("/v1/many") == RACE
     assert anywhere.earned() - earned == RACE * PRICE
 

@@ -25,36 +25,34 @@ def gathering(batches: Batches = BATCHES) -> Gathering[tuple[int, int]]:
     return Gathering(batches, lambda one: one[0])
 
 
-def test_who_comes_alone_after_quiet_leaves_at_once() -> None:
+def test_who_comes_alone_leaves_at_once() -> None:
     waiting = gathering()
-    waiting.join((0, 1), 10.0)
-    assert waiting.leaves_at(busy=False) == 10.0 + BATCHES.first
+    waiting.join((0, 1), 10.0, company=False)
+    assert waiting.leaves_at(busy=False) == 10.0 + BATCHES.alone
     assert waiting.take() == [(0, 1)] and not waiting
 
 
 def test_who_comes_in_company_waits_until_nobody_joins() -> None:
     waiting = gathering()
-    waiting.join((0, 1), 10.0)
-    waiting.take()
-    waiting.join((0, 2), 10.05)
-    waiting.join((0, 3), 10.06)
-    assert waiting.leaves_at(busy=False) == 10.06 + BATCHES.gap
+    waiting.join((0, 2), 10.05, company=False)
+    waiting.join((0, 3), 10.051, company=True)
+    assert waiting.leaves_at(busy=False) == 10.051 + BATCHES.gap
     assert waiting.take() == [(0, 2), (0, 3)]
 
 
 def test_nobody_waits_longer_than_the_longest_wait() -> None:
     waiting = gathering(Batches(max_wait=0.03, max_size=100))
     for number in range(20):
-        waiting.join((0, number), 10.0 + number * 0.005)
+        waiting.join((0, number), 10.0 + number * 0.005, company=True)
     assert waiting.leaves_at(busy=False) == 10.03
 
 
 def test_while_others_are_prepared_they_gather() -> None:
     waiting = gathering()
-    waiting.join((0, 1), 10.0)
+    waiting.join((0, 1), 10.0, company=True)
     assert waiting.leaves_at(busy=True) == 10.0 + BATCHES.max_wait
     for number in range(4):
-        waiting.join((0, number), 10.01)
+        waiting.join((0, number), 10.01, company=True)
     assert waiting.leaves_at(busy=True) <= 10.01, "they are enough"
 
 
@@ -62,10 +60,10 @@ def test_room_is_what_a_block_gives() -> None:
     waiting = gathering()
     waiting.room = 2
     for number in range(5):
-        waiting.join((0, number), 10.0)
+        waiting.join((0, number), 10.0, company=True)
     assert [len(waiting.take()) for _ in range(3)] == [2, 2, 1]
     waiting.room = 0
-    waiting.join((0, 9), 11.0)
+    waiting.join((0, 9), 11.0, company=True)
     assert waiting.take() == [(0, 9)], "alone one can always go"
 
 
@@ -87,7 +85,7 @@ def test_order_is_kept_and_nobody_is_lost(
         while waiting and (at := waiting.leaves_at(busy=busy)) <= now:
             left.append((waiting.take(), at))
         came[lot, number] = now
-        waiting.join((lot, number), now)
+        waiting.join((lot, number), now, company=True)
     while waiting:
         at = waiting.leaves_at(busy=busy)
         left.append((waiting.take(), at))

@@ -31,8 +31,8 @@ MISCHIEF = (
 BATCHES = (
     Batches(max_size=1),
     Batches(),
-    Batches(max_wait=4.0, max_size=3, gap=1.0, first=1.0),
-    Batches(max_wait=8.0, max_size=8, gap=3.0, first=3.0),
+    Batches(max_wait=4.0, max_size=3, gap=1.0, alone=1.0),
+    Batches(max_wait=8.0, max_size=8, gap=3.0, alone=3.0),
 )
 """Few clients come in these histories: payments travel together where they wait for each other."""
 KINDS = (clients.Stock, clients.Stock, clients.Careful, clients.Careful, clients.Keyed, clients.Twofold)
