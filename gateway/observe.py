@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.payment import Payment, State
@@ -29,6 +30,7 @@ _Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 log = structlog.get_logger()
+M = TypeVar("M", bound=MetricWrapperBase)
 
 
 _WHOLE = 4096
@@ -126,29 +128,21 @@ class Metrics:
             "signer_balance_wei", "Gas money of the settlement key", "livemostrecent", "network"
         )
         self.reloads = count("reloads", "Reloads of the configuration", "result")
-        # Finding a labelled metric costs more than counting with it, and these labels are few.
-        self._answers = cache(self.requests.labels)
-        self._times = cache(self.request_seconds.labels)
-        self._challenges = cache(self.challenges.labels)
         gauge("build_info", "The running version", "livemax", "version").labels(version).set(1)
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
-        return Counter(f"tollway_{name}", told, labels, registry=self.registry)
+        return _quick(Counter(f"tollway_{name}", told, labels, registry=self.registry))
 
     def _histogram(self, name: str, told: str, *labels: str) -> Histogram:
-        return Histogram(f"tollway_{name}", told, labels, buckets=_SECONDS, registry=self.registry)
+        return _quick(Histogram(f"tollway_{name}", told, labels, buckets=_SECONDS, registry=self.registry))
 
     def _gauge(self, name: str, told: str, over_workers: _Mode, *labels: str) -> Gauge:
         return Gauge(f"tollway_{name}", told, labels, registry=self.registry, multiprocess_mode=over_workers)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request; ``method`` must be one of few."""
-        self._answers(route, method, str(status)).inc()
-        self._times(route).observe(seconds)
-
-    def challenged(self, route: str) -> None:
-        """Count one 402 without a credential."""
-        self._challenges(route).inc()
+        self.requests.labels(route, method, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
 
     def settled(self, payment: Payment, seconds: float) -> None:
         """Count one settlement's outcome."""
@@ -164,6 +158,12 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+def _quick(metric: M) -> M:
+    """Finding a labelled metric costs more than counting with it, and what labels name is little."""
+    metric.labels = cache(metric.labels)  # type: ignore[method-assign]
+    return metric
 
 
 class _Clock:
@@ -185,14 +185,14 @@ class _Clock:
 _clock = _Clock()
 
 
-def request_line(entry: Mapping[str, object], *, at_once: bool) -> None:
-    """The one line every request leaves; the path without its query, never a credential.
+def line(event: str, members: Mapping[str, object], *, at_once: bool) -> None:
+    """One line of what happens with every request; what is None is left out.
 
     Written past structlog's processors, which cost as much as answering does; unless ``at_once`` (before
     the answer leaves) together with the other lines of this turn of the event loop.
     """
-    told = {key: value for key, value in entry.items() if value is not None}
-    told |= {"level": "info", "ts": _clock.now(), "event": "request"}
+    told = {key: value for key, value in members.items() if value is not None}
+    told |= {"level": "info", "ts": _clock.now(), "event": event}
     if not (_pending or at_once):
         asyncio.get_running_loop().call_soon(flush)
     _pending.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))

@@ -15,7 +15,7 @@ from gateway.answers import Answer
 from gateway.errors import Problem
 from gateway.forward import Fetched
 from gateway.headers import Field
-from gateway.observe import Metrics, request_line
+from gateway.observe import Metrics, line
 from gateway.payment import Payment, State
 from gateway.prepared import Prepared
 from gateway.rails.base import Credential
@@ -81,7 +81,8 @@ class Entry:
         self.credential = credential
 
     def line(self, status: int, seconds: float) -> dict[str, object]:
-        """The log line's members; None where there is nothing to say."""
+        """The log line's members, None where there is nothing to say: the path without its query, never a
+        credential."""
         credential, payment = self.credential, self.payment
         return {
             "request_id": self.request_id,
@@ -158,7 +159,7 @@ class Renderer:
     def challenged(self, entry: Entry) -> None:
         """Count one 402 to a request without a credential."""
         assert entry.route is not None
-        self._metrics.challenged(entry.route.name)
+        self._metrics.challenges.labels(entry.route.name).inc()
 
     def paid(self, incoming: Incoming, fetched: Fetched, receipt: Sequence[Field]) -> Answer:
         """The upstream's answer, unfit for shared caches, with the receipt."""
@@ -193,7 +194,7 @@ class Renderer:
         seconds = time.monotonic() - entry.started
         route = entry.route.name if entry.route else ""
         self._metrics.answered(route, _known(entry.method), status, seconds)
-        request_line(entry.line(status, seconds), at_once=not gone_out)
+        line("request", entry.line(status, seconds), at_once=not gone_out)
 
     def _ours(self, entry: Entry) -> list[Field]:
         fields: list[Field] = [(b"X-Request-Id", entry.request_id.encode())]

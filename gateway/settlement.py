@@ -17,7 +17,7 @@ from facilitator.crashpoints import reach
 from gateway import steps
 from gateway.errors import StoreUnavailable
 from gateway.leases import LEASE, RENEW, Leases
-from gateway.observe import Metrics, log
+from gateway.observe import Metrics, line, log
 from gateway.outcomes import THIRD_PARTY
 from gateway.payment import IN_FLIGHT, Moment, Payment, State, allowed_from
 from gateway.presence import Presence
@@ -270,13 +270,8 @@ class Settler:
 
     def _announce(self, payment: Payment, seconds: float) -> None:
         """Log, count and wake: a settlement has an outcome."""
-        log.info(
-            "settlement",
-            payment_id=payment.id,
-            state=payment.state,
-            reason=payment.reason or None,
-            tx=payment.transaction,
-        )
+        told = {"payment_id": payment.id, "state": payment.state, "tx": payment.transaction}
+        line("settlement", told | {"reason": payment.reason or None}, at_once=True)
         if _lost(payment):
             log.error("loss", payment_id=payment.id, reason=payment.reason)
         self._metrics.settled(payment, seconds)

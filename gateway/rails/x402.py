@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -278,6 +279,7 @@ def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:
     return orjson.dumps(signed | {"requirements": requirements})
 
 
+@lru_cache(maxsize=1024)
 def _read_terms(terms: bytes) -> tuple[Payload, PaymentRequirements]:
     kept: dict[str, Any] = orjson.loads(terms)
     requirements = kept["requirements"] | {"amount": int(kept["requirements"]["amount"])}

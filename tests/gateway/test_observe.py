@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.observe import Metrics, request_line, say
+from gateway.observe import Metrics, line, say
 
 PROGRAM = """
 import logging, sys
@@ -37,8 +37,8 @@ def run(stdout: object) -> subprocess.CompletedProcess[str]:
 
 def test_one_json_line_per_event_and_libraries_apart() -> None:
     done = run(subprocess.PIPE)
-    ready, line = done.stdout.splitlines()
-    told = json.loads(line)
+    ready, event = done.stdout.splitlines()
+    told = json.loads(event)
     assert ready == "tollway listening" and done.stderr == "WARNING library careful\n"
     assert set(told) == {"event", "path", "status", "level", "ts"} and told["status"] == 200
 
@@ -57,7 +57,7 @@ def test_a_stdout_that_takes_nothing_stops_nothing(broken: str, tmp_path: Path) 
 
 
 async def test_what_is_not_known_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    request_line({"status": 200, "tx": None, "amount": "0"}, at_once=False)
+    line("request", {"status": 200, "tx": None, "amount": "0"}, at_once=False)
     await asyncio.sleep(0)
     told = json.loads(capfd.readouterr().out)
     assert told.pop("ts").endswith("Z")
@@ -69,15 +69,15 @@ async def test_lines_of_one_turn_leave_in_pieces_that_stay_whole(monkeypatch: py
     pieces: list[bytes] = []
     monkeypatch.setattr(os, "write", lambda _, piece: pieces.append(piece))
     for number in range(100):
-        request_line({"number": number, "path": "/" + "x" * 100}, at_once=False)
+        line("request", {"number": number, "path": "/" + "x" * 100}, at_once=False)
     assert not pieces
     await asyncio.sleep(0)
     assert len(pieces) < 10 and all(len(piece) <= 4096 and piece.endswith(b"\n") for piece in pieces)
-    assert [json.loads(line)["number"] for line in b"".join(pieces).splitlines()] == list(range(100))
+    assert [json.loads(each)["number"] for each in b"".join(pieces).splitlines()] == list(range(100))
 
 
 async def test_an_event_does_not_overtake_a_request(capfd: pytest.CaptureFixture[str]) -> None:
-    request_line({"status": 200}, at_once=False)
+    line("request", {"status": 200}, at_once=False)
     say("later")
     first, last = capfd.readouterr().out.splitlines()
     assert json.loads(first)["status"] == 200 and last == "later"
