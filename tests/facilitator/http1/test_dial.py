@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ class Network:
         self.addresses = list(reached)
         self.reached = reached
         self.asked = 0
+        self.how: dict[str, Any] = {}
         self.tried: list[str] = []
         self.closed: list[str] = []
         loop = asyncio.get_running_loop()
@@ -45,6 +47,7 @@ class Network:
 
     async def _connect(self, make: Any, address: str, port: int, **how: Any) -> tuple[None, Any]:
         self.tried.append(address)
+        self.how = how
         outcome = self.reached[address]
         if isinstance(outcome, Exception):
             raise outcome
@@ -145,3 +148,11 @@ async def test_who_stops_waiting_does_not_stop_the_others(reach: Reach) -> None:
 async def test_addresses_are_not_resolved(reach: Reach) -> None:
     network = reach(**{"127.0.0.1": 0.0})
     assert await connected(Dialler(Origin("127.0.0.1", 80, False), None)) == "127.0.0.1" and not network.asked
+
+
+async def test_the_name_is_what_a_certificate_is_for(reach: Reach) -> None:
+    network, tls = reach(**{V4: 0.0}), ssl.create_default_context()
+    await connected(Dialler(Origin("api.test", 443, True), tls))
+    assert network.how == {"ssl": tls, "server_hostname": "api.test"}
+    await connected(Dialler(NAMED, None))
+    assert network.how == {"ssl": None, "server_hostname": None}
