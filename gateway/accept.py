@@ -106,7 +106,7 @@ class Acceptor:
     def _forwarded(self, request: web.BaseRequest, host: str, fields: Sequence[Field]) -> Forwarded:
         peer, trusted = self._peer(request.remote or "")
         if not trusted:
-            return Forwarded(peer, "http", host, trusted=False)
+            return _stranger(peer, host) if len(host) <= _MEMORABLE else _stranger.__wrapped__(peer, host)
         before = [part.strip() for value in values(fields, b"x-forwarded-for") for part in value.split(b",")]
         chain = [part.decode() for part in before if part]
         scheme = _only(values(fields, b"x-forwarded-proto"))
@@ -121,6 +121,12 @@ class Acceptor:
         """A peer's address, and whether it is trusted."""
         peer = _address(remote)
         return str(peer or ""), peer is not None and any(peer in network for network in self._trusted)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _stranger(peer: str, host: str) -> Forwarded:
+    """Whose word on where it comes from is not asked."""
+    return Forwarded(peer, "http", host, trusted=False)
 
 
 def _address(peer: str) -> Address | None:

@@ -7,7 +7,8 @@ INTERFACE section 3 for the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from gateway.errors import ClientError
 
@@ -45,6 +46,8 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
+"""What ``Connection`` says that names no further field: those fields are dropped anyway."""
 _FRAMING = frozenset({b"content-length", b"host", b"expect"})
 _RECEIPTS = frozenset(
     {
@@ -89,9 +92,9 @@ def nominated(fields: Iterable[Field]) -> frozenset[bytes]:
     """The names that ``Connection`` declares hop-by-hop."""
     names: set[bytes] = set()
     for name, value in fields:
-        if name.lower() == b"connection":
+        if len(name) == 10 and name.lower() == b"connection":
             names.update(token.strip().lower() for token in value.split(b","))
-    return frozenset(names)
+    return frozenset(names - _OPTIONS)
 
 
 def for_upstream(fields: Sequence[Field], *, trusted: bool = False) -> list[Field]:
@@ -99,27 +102,43 @@ def for_upstream(fields: Sequence[Field], *, trusted: bool = False) -> list[Fiel
 
     A ``trusted`` peer's ``X-Forwarded-*`` fields go on, too.
     """
-    dropped = nominated(fields)
-    prefixes = _NEVER_UPSTREAM_PREFIXES if trusted else (*_NEVER_UPSTREAM_PREFIXES, b"x-forwarded-")
-    return [field for field in fields if _goes_upstream(field[0].lower(), dropped, prefixes)]
-
-
-def _goes_upstream(name: bytes, dropped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> bool:
-    return not (name in _NEVER_UPSTREAM or name in dropped or b"_" in name or name.startswith(prefixes))
+    judge = _goes_on_if_trusted if trusted else _goes_on
+    return _kept(fields, judge)
 
 
 def from_upstream(fields: Sequence[Field]) -> list[Field]:
     """What of an upstream's header goes back: no hop-by-hop, framing or forged receipt field."""
+    return _kept(fields, _goes_back)
+
+
+def _kept(fields: Sequence[Field], judge: Callable[[bytes], bool]) -> list[Field]:
+    kept = [field for field in fields if judge(field[0])]
     dropped = nominated(fields)
-    return [
-        (name, value)
-        for name, value in fields
-        if (low := name.lower()) not in _HOP_BY_HOP
-        and low not in dropped
-        and low != b"content-length"
-        and low not in _RECEIPTS
-        and not low.startswith((b"payment-", b"x-payment-"))
-    ]
+    return [field for field in kept if field[0].lower() not in dropped] if dropped else kept
+
+
+def _remembered(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """The same few names come again and again; what a stranger makes up must not fill memory."""
+    known = lru_cache(maxsize=4096)(judge)
+    return lambda name: known(name) if len(name) <= 64 else judge(name)
+
+
+@_remembered
+def _goes_on_if_trusted(name: bytes) -> bool:
+    low = name.lower()
+    return not (low in _NEVER_UPSTREAM or b"_" in low or low.startswith(_NEVER_UPSTREAM_PREFIXES))
+
+
+@_remembered
+def _goes_on(name: bytes) -> bool:
+    return _goes_on_if_trusted(name) and not name.lower().startswith(b"x-forwarded-")
+
+
+@_remembered
+def _goes_back(name: bytes) -> bool:
+    low = name.lower()
+    framing = low in _HOP_BY_HOP or low == b"content-length"
+    return not (framing or low in _RECEIPTS or low.startswith((b"payment-", b"x-payment-")))
 
 
 def emittable(fields: Iterable[Field]) -> bool:

@@ -70,10 +70,10 @@ class Relay:
 
 def _upgrade_of(incoming: Incoming) -> bytes | None:
     """The protocols to ask the upstream for; None where the request is taken as an ordinary one."""
-    wanted = b", ".join(values(incoming.fields, b"upgrade"))
-    tokens = [token.strip().lower() for token in wanted.decode().split(",")]
     if not incoming.raw._message.upgrade or incoming.has_body or incoming.raw.version < (1, 1):
         return None
+    wanted = b", ".join(values(incoming.fields, b"upgrade"))
+    tokens = [token.strip().lower() for token in wanted.decode().split(",")]
     return None if any(token.startswith(_OTHER_HTTP) for token in tokens) else wanted
 
 

@@ -81,27 +81,43 @@ class Entry:
         self.credential = credential
 
     def line(self, status: int, seconds: float) -> dict[str, object]:
-        """The log line's members, None where there is nothing to say: the path without its query, never a
+        """The log line's members, as far as there is something to say: the path without its query, never a
         credential."""
-        credential, payment = self.credential, self.payment
-        return {
+        told: dict[str, object] = {
             "request_id": self.request_id,
-            "route": self.route.name if self.route else None,
             "method": self.method,
-            "path": self.path,
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
-            "upstream_ms": None if self.upstream_seconds is None else round(self.upstream_seconds * 1000, 2),
-            "payment_id": payment.id if payment else None,
-            "rail": credential.rail if credential else None,
-            "network": credential.network if credential else None,
-            "asset": credential.asset if credential else None,
-            "amount": str(credential.amount) if credential else None,
-            "payer": credential.payer if credential else None,
-            "state": payment.state if payment else self.state,
-            "reason": self.reason,
-            "tx": payment.transaction or None if payment else None,
         }
+        if self.route is not None:
+            told["route"] = self.route.name
+        if self.path is not None:
+            told["path"] = self.path
+        if self.upstream_seconds is not None:
+            told["upstream_ms"] = round(self.upstream_seconds * 1000, 2)
+        if self.reason is not None:
+            told["reason"] = self.reason
+        if self.credential is not None:
+            told |= self._about_payment(self.credential)
+        return told
+
+    def _about_payment(self, credential: Credential) -> dict[str, object]:
+        payment = self.payment
+        state = payment.state if payment else self.state
+        told: dict[str, object] = {
+            "rail": credential.rail,
+            "network": credential.network,
+            "asset": credential.asset,
+            "amount": str(credential.amount),
+            "payer": credential.payer,
+        }
+        if state is not None:
+            told["state"] = state
+        if payment is not None:
+            told["payment_id"] = payment.id
+        if payment is not None and payment.transaction:
+            told["tx"] = payment.transaction
+        return told
 
 
 class Renderer:

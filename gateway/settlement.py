@@ -271,7 +271,7 @@ class Settler:
     def _announce(self, payment: Payment, seconds: float) -> None:
         """Log, count and wake: a settlement has an outcome."""
         told = {"payment_id": payment.id, "state": payment.state, "tx": payment.transaction}
-        line("settlement", told | {"reason": payment.reason or None}, at_once=True)
+        line("settlement", told | ({"reason": payment.reason} if payment.reason else {}), at_once=True)
         if _lost(payment):
             log.error("loss", payment_id=payment.id, reason=payment.reason)
         self._metrics.settled(payment, seconds)

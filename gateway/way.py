@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from facilitator.http1.origin import Origin
 from facilitator.http1.pool import Pool
 from facilitator.http1.request import lines
 from gateway import headers
-from gateway.accept import Incoming
+from gateway.accept import Forwarded, Incoming
 from gateway.headers import Field
 from gateway.settings import Upstream
 
 _OURS = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 """Said here of every request, whatever a trusted peer said."""
+_MEMORABLE = 512
+"""Characters of what is remembered of where clients come from."""
 
 
 class Way:
@@ -42,12 +45,18 @@ class Way:
 
         ``extra`` fields replace the client's, and what is configured for the upstream replaces any.
         """
-        fields = [*self._kept(incoming, extra), *_about(incoming), *extra]
+        fields = [*self._kept(incoming, extra), *extra]
         if self._secret:
+            fields += _about(incoming.forwarded, incoming.id)
             fields = [field for field in fields if field[0].lower() not in self._secret]
+            return self._host_line(incoming) + lines(fields) + self._constant
+        about = _about_block(incoming.forwarded) + b"X-Request-Id: %b\r\n" % incoming.id.encode()
+        return self._host_line(incoming) + lines(fields) + about + self._constant
+
+    def _host_line(self, incoming: Incoming) -> bytes:
         if self._preserve and incoming.host:
-            return lines([(b"Host", incoming.host.encode()), *fields]) + self._constant
-        return self._host + lines(fields) + self._constant
+            return lines([(b"Host", incoming.host.encode())])
+        return self._host
 
     def _kept(self, incoming: Incoming, extra: Sequence[Field]) -> list[Field]:
         trusted = incoming.forwarded.trusted
@@ -58,14 +67,24 @@ class Way:
         return [field for field in kept if field[0].lower() not in replaced]
 
 
-def _about(incoming: Incoming) -> list[Field]:
-    """Where the request came from, and its name."""
-    forwarded = incoming.forwarded
+def _about(forwarded: Forwarded, request_id: str) -> list[Field]:
+    """Where a request came from, and its name."""
     fields = [
         (b"X-Forwarded-For", forwarded.chain.encode()),
         (b"X-Forwarded-Proto", forwarded.scheme.encode()),
-        (b"X-Request-Id", incoming.id.encode()),
+        (b"X-Request-Id", request_id.encode()),
     ]
     if forwarded.host:
         fields.append((b"X-Forwarded-Host", forwarded.host.encode()))
     return fields
+
+
+@lru_cache(maxsize=1024)
+def _known_block(forwarded: Forwarded) -> bytes:
+    return lines([field for field in _about(forwarded, "") if field[0] != b"X-Request-Id"])
+
+
+def _about_block(forwarded: Forwarded) -> bytes:
+    """The lines of where it came from: a client says the same every time."""
+    short = len(forwarded.chain) + len(forwarded.host) <= _MEMORABLE
+    return _known_block(forwarded) if short else _known_block.__wrapped__(forwarded)
