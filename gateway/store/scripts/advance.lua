@@ -44,7 +44,7 @@ payment.reason = reason or payment.reason
 payment.note = note or payment.note
 payment.forget_at = forget_at
 if not keep_lease then
-  payment.leased_until = 0
+  end_lease(id, payment)
 end
 if queued == '1' then
   join_queue(id, payment)

@@ -1,6 +1,15 @@
 local queue, limit, lease, by = key('queue', ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local PAGE = 100
 
+-- What somebody holds stands in front, thousands at times: it is passed over without being read.
+local held = {}
+for _, holder in ipairs(redis.call('ZRANGE', 'tollway:seen', 0, -1)) do
+  local since = '(' .. string.format('%.0f', NOW)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('taken', ARGV[1] .. ' ' .. holder), since, '+inf')) do
+    held[id] = true
+  end
+end
+
 local function is_due(payment)
   return payment.state == READY or (one_of(TAKEN_UP_AGAIN, payment.state) and not live(payment))
 end
@@ -11,7 +20,10 @@ local function take(id, payment)
   end
   payment.updated_at = NOW
   payment.fence = payment.fence + 1
-  payment.leased_until, payment.holder = NOW + lease, by
+  end_lease(id, payment)
+  payment.holder, payment.leased_until = by, NOW + lease
+  redis.call('ZADD', taken_by(payment), payment.leased_until, id)
+  redis.call('PEXPIRE', taken_by(payment), lease + 60000)
   put(id, payment)
   return row(id, payment)
 end
@@ -20,11 +32,13 @@ local taken, lost, from = {}, {}, 0
 while #taken < limit do
   local ids = redis.call('ZRANGE', queue, from, from + PAGE - 1)
   for _, id in ipairs(ids) do
-    local payment = load(id)
-    if not payment then
-      table.insert(lost, id)
-    elseif #taken < limit and is_due(payment) then
-      table.insert(taken, take(id, payment))
+    if not held[id] then
+      local payment = load(id)
+      if not payment then
+        table.insert(lost, id)
+      elseif #taken < limit and is_due(payment) then
+        table.insert(taken, take(id, payment))
+      end
     end
   end
   if #ids < PAGE then

@@ -9,6 +9,7 @@ end
 transit(id, payment, 'serving')
 payment.updated_at = NOW
 payment.fence = payment.fence + 1
+end_lease(id, payment)
 payment.leased_until, payment.holder = NOW + lease, by
 join_queue(id, payment)
 put(id, payment)

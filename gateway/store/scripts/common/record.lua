@@ -8,6 +8,7 @@
 -- tollway:payment:<id>    the record (msgpack)         tollway:answer:<id>   the stored answer
 -- tollway:all, :state:<s>, :route:<r>                  ids by creation, for listings
 -- tollway:purse:<p>       id -> amount in flight       tollway:queue:<q>     ids in the order they joined
+-- tollway:taken:<q> <who> ids in a queue by the end of their lease
 -- tollway:expiry          ids by the time they may be forgotten
 -- tollway:swept           how far the search for abandoned claims came, by creation
 -- tollway:waits:<request> "<client> <id>" of what may be owed; no client: it left
@@ -83,8 +84,22 @@ local function join_queue(id, payment)
   end
 end
 
+-- Where it is noted what a holder took out of a queue. A note never outlives the lease: notes are taken
+-- back when it ends early, and those of the dead are not looked at.
+local function taken_by(payment)
+  return key('taken', payment.queue .. ' ' .. payment.holder)
+end
+
+local function end_lease(id, payment)
+  if payment.queued then
+    redis.call('ZREM', taken_by(payment), id)
+  end
+  payment.leased_until = 0
+end
+
 local function leave_queue(id, payment)
   if payment.queued then
+    redis.call('ZREM', taken_by(payment), id)
     redis.call('ZREM', key('queue', payment.queued), id)
     payment.queued = nil
   end
