@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bench.load import Payments
 from bench.peers.nginx import nginx, refuse
 from bench.peers.official import OFFICIAL
 from bench.peers.python import bare_402
@@ -15,7 +18,11 @@ from bench.session import WARM_UP, Opening, Session
 
 NAME = "challenge"
 CASE = "c=32"
+APART = "c=32, no two requests the same"
+"""Answers that are given again to the same bytes are of no use here."""
 CONNECTIONS = 32
+_MANY = 200_000
+"""Different requests: more than are sent in one round."""
 
 
 def run(session: Session) -> None:
@@ -35,6 +42,22 @@ def run(session: Session) -> None:
         session.interleave(
             CASE, {name: partial(session.load, server, PRICED, CONNECTIONS) for name, server in good.items()}
         )
+        different = _different(Path(stack.enter_context(TemporaryDirectory())))
+        session.interleave(
+            APART,
+            {
+                name: partial(session.load, server, "/", CONNECTIONS, payments=different)
+                for name, server in good.items()
+                if name in ours or name == "web.Server"
+            },
+        )
+
+
+def _different(folder: Path) -> Payments:
+    """Unpaid requests, each with a query and a client of its own."""
+    file = folder / "requests"
+    file.write_text("".join(f"{PRICED}?n={number} agent/{number}\n" for number in range(_MANY)))
+    return Payments(file, "User-Agent")
 
 
 def _ours(session: Session, stub: Server) -> dict[str, Opening]:
