@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -60,6 +59,7 @@ from policies.route import Terms
 
 Offers = Callable[[Money, Terms | None], Sequence[PaymentRequirements]]
 _TERMS = tuple(each.name for each in fields(PaymentRequirements))
+_MOST_RECENT = 256
 _VERSIONS = {name: version for version, name in PAYMENT_HEADER.items()}
 
 
@@ -276,11 +276,29 @@ def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:
         # As text: what is signed in it may depend on how it is written.
         return orjson.dumps({"raw": payload.raw.decode(), "requirements": requirements})
     signed = {"v": payload.version, "payment": payment_document(payload)}
-    return orjson.dumps(signed | {"requirements": requirements})
+    written = orjson.dumps(signed | {"requirements": requirements})
+    _remembered(written, payload, terms)
+    return written
 
 
-@lru_cache(maxsize=1024)
+_recent: dict[bytes, tuple[Payload, PaymentRequirements]] = {}
+"""By what is recorded of them: a payment is read when it comes, verified, settled and receipted."""
+
+
 def _read_terms(terms: bytes) -> tuple[Payload, PaymentRequirements]:
+    return _recent.get(terms) or _remembered(terms, *_parsed(terms))
+
+
+def _remembered(
+    terms: bytes, payload: Payload, requirements: PaymentRequirements
+) -> tuple[Payload, PaymentRequirements]:
+    if len(_recent) >= _MOST_RECENT:
+        del _recent[next(iter(_recent))]
+    read = _recent[terms] = (payload, requirements)
+    return read
+
+
+def _parsed(terms: bytes) -> tuple[Payload, PaymentRequirements]:
     kept: dict[str, Any] = orjson.loads(terms)
     requirements = kept["requirements"] | {"amount": int(kept["requirements"]["amount"])}
     return _read_payload(kept), PaymentRequirements(**requirements)
