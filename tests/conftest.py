@@ -17,13 +17,32 @@ sys.path.append(str(Path(__file__).resolve().parent))
 
 from kit.accounts import new_account as random_account
 from kit.anvil import Anvil
+from kit.command import warm
 from kit.gateway import Gateway
 from kit.upstream import Upstream
+from kit.warm import Template
 
 from gateway.devchain.accounts import DevAccount
 
 FundedAccount = Callable[..., DevAccount]
 StartGateway = Callable[..., Gateway]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked() -> Iterator[None]:
+    """Gateways start by fork where that can be: hundreds of them, a second of imports each."""
+    if sys.platform != "linux":
+        yield
+        return
+    with Template() as template, warm(template):
+        yield
+
+
+@pytest.fixture(scope="module")
+def executed() -> Iterator[None]:
+    """From here to the end of the module gateways start as users start them."""
+    with warm(None):
+        yield
 
 
 @pytest.fixture(scope="session")

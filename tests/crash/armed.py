@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 
+from kit.command import start
 from kit.gateway import READY, Gateway
-
-from gateway.devchain.children import spawn
 
 START = 20.0
 """Seconds a start may take on a busy machine."""
@@ -25,8 +23,7 @@ class ArmedGateway(Gateway):
         env = self._env | {"TOLLWAY_CRASH": crash}
         with self._log_file.open("ab") as log:
             said_before = log.tell()
-            argv = [sys.executable, "-m", "gateway", "serve", "-c", str(self.config_file)]
-            self._process = spawn(argv, output=log, env=env)
+            self._process = start("serve", "-c", str(self.config_file), output=log, env=env)
         until = time.monotonic() + START
         while READY not in self._said_since(said_before):
             if self._process.poll() is not None:

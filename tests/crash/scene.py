@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from crash.evidence import Evidence, Execution
 from crash.plan import Cycle, Errand
 from crash.rail import Rail
 from crash.wants import Want
+from kit.command import run
 from kit.redis_server import RedisServer
 from kit.upstream import Upstream
 
@@ -65,17 +65,11 @@ class Scene:
 
     async def ledger(self) -> list[dict[str, Any]]:
         """As ``tollway ledger`` prints it."""
-        command = [sys.executable, "-m", "gateway", "ledger", "-c", str(self.gateway.config_file)]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *("--format", "jsonl"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"tollway ledger ended with {process.returncode}: {err.decode()}")
-        return [json.loads(line) for line in out.splitlines()]
+        command = ("ledger", "-c", str(self.gateway.config_file), "--format", "jsonl")
+        done = await asyncio.to_thread(run, *command)
+        if done.returncode:
+            raise RuntimeError(f"tollway ledger ended with {done.returncode}: {done.stderr.decode()}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def _executions(self) -> list[Execution]:
         received = list(self.upstream.received)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.command import run
 from kit.deployment import PRICE, Deployment
 from kit.gateway import plain_config
 from kit.ops import tollway, tracebacks
@@ -20,10 +20,7 @@ KEY = "0x" + "11" * 32
 
 
 def pay(url: str, key: str, *options: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "gateway", "pay", url, *options]
-    return subprocess.run(
-        command, env={**os.environ, "TOLLWAY_PAY_KEY": key}, capture_output=True, timeout=60
-    )
+    return run("pay", url, *options, env={"TOLLWAY_PAY_KEY": key})
 
 
 @pytest.mark.parametrize("protocol", ["v1", "v2"])

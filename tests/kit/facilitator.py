@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import yaml
 
-from gateway.devchain.children import ChildFailed, spawn, stop, wait_until_said
+from gateway.devchain.children import ChildFailed, stop, wait_until_said
 from gateway.devchain.ports import free_ports
 from kit.answers import Answer, request
+from kit.command import Process, start
 from kit.payments import SignedPayment
 
 READY = "facilitator listening on http://"
@@ -26,7 +25,7 @@ class FacilitatorServer:
     def __init__(self, folder: Path, *, rpc: str, key: str, **sections: Any) -> None:
         self.folder = folder
         self._listen = f"127.0.0.1:{free_ports(1)[0]}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         facilitator = {"listen": self._listen, "networks": ["localdev"], "key": key}
         config = {
             "store": {"path": str(folder / "data")},
@@ -50,8 +49,7 @@ class FacilitatorServer:
     def start(self) -> Self:
         """Starts it and waits for the ready line; ChildFailed has what it printed instead."""
         with self._log_file.open("wb") as log:
-            argv = [sys.executable, "-m", "gateway", "facilitator", "-c", str(self.config_file)]
-            self._process = spawn(argv, output=log)
+            self._process = start("facilitator", "-c", str(self.config_file), output=log)
         try:
             wait_until_said(self._process, READY, self._log_file)
         except ChildFailed:

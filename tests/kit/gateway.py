@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +12,9 @@ from typing import Any, Self
 
 import yaml
 
-from gateway.devchain.children import ChildFailed, spawn, stop, wait_until_said
+from gateway.devchain.children import ChildFailed, stop, wait_until_said
 from gateway.devchain.ports import free_ports
+from kit.command import Process, start
 
 READY = "listening on http://"
 
@@ -44,7 +43,7 @@ class Gateway:
             "DATA": str(self.folder / "data"),
             **(env or {}),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.write(config)
 
     @property
@@ -79,8 +78,8 @@ class Gateway:
         """
         with self._log_file.open("ab") as log:
             log.truncate(0)
-            argv = [sys.executable, "-m", "gateway", "serve", "-c", str(self.config_file)]
-            self._process = spawn(argv, output=log, env={**self._env, **env})
+            command = ("serve", "-c", str(self.config_file))
+            self._process = start(*command, output=log, env={**self._env, **env})
         try:
             wait_until_said(self._process, READY, self._log_file)
         except ChildFailed:
@@ -134,7 +133,7 @@ class Gateway:
         return self.folder / "gateway.log"
 
     @property
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         if self._process is None:
             raise RuntimeError("the gateway was never started")
         return self._process
