@@ -56,6 +56,7 @@ class Connection(RequestHandler):
     __slots__ = (
         "_answered",
         "_begun",
+        "_between",
         "_client_ended",
         "_header_bytes",
         "_header_deadline",
@@ -70,6 +71,8 @@ class Connection(RequestHandler):
         super().__init__(listener, **kwargs)
         self._listener = listener
         self._answered = 0
+        self._between = True
+        """Whether it is known that the next byte is the first one of a request."""
         self._begun: tuple[web.BaseRequest, Any] | None = None
         """What was begun of the request that is next."""
         self._client_ended = asyncio.Event()
@@ -104,7 +107,7 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Give a request's header ``header_timeout`` from its first byte, and no more than ``MAX_HEADER``."""
-        fresh = self._header_bytes == 0 and self._awaits_header() and self._can_answer_now()
+        fresh = self._between and self._can_answer_now()
         if fresh and self._answered_again(data):
             return
         awaited = self._awaits_header()
@@ -113,6 +116,7 @@ class Connection(RequestHandler):
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
+        self._between = self._request_count != seen and self._ends_a_request(data)
         if self._request_count != seen:
             self._fail_broken_body()
             self._header_arrived()
@@ -120,6 +124,11 @@ class Connection(RequestHandler):
             self._begin(data if fresh else b"")
         elif awaited:
             self._header_goes_on(len(data))
+
+    def _ends_a_request(self, data: bytes) -> bool:
+        """Whether a request without a body ended with these bytes, and nothing of another one followed."""
+        whole = data.endswith(b"\r\n\r\n") and bool(self._messages)
+        return whole and self._messages[-1][1] is EMPTY_PAYLOAD
 
     def _can_answer_now(self) -> bool:
         """Whether an answer may be written the moment its request is here."""
