@@ -121,7 +121,7 @@ class Connection(RequestHandler):
             self._fail_broken_body()
             self._header_arrived()
             self._newest = self._messages[-1][1] if self._messages else self._newest
-            self._begin(data if fresh else b"")
+            self._begin(data if fresh and self._between else b"")
         elif awaited:
             self._header_goes_on(len(data))
 
@@ -149,7 +149,7 @@ class Connection(RequestHandler):
     def _begin(self, data: bytes) -> None:
         """Answer what came at once where that is possible, else wake who waits for it.
 
-        ``data``: all of what came, where a request began with it.
+        ``data``: all of what came, where it is one request.
         """
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._messages:

@@ -338,6 +338,12 @@ async def test_bytes_that_belong_to_an_open_header_are_no_request(quick: Quick) 
     assert await quick.ask(get("/now")) == b"/old"
 
 
+async def test_a_request_with_the_beginning_of_the_next_is_not_kept(quick: Quick) -> None:
+    assert await quick.ask(get("/now") + b"GET /later HTTP/1.1\r\nX: ") == b"/now"
+    assert not quick.shelf.kept
+    assert await quick.ask(b"y\r\nHost: h\r\n\r\n") == b"handled"
+
+
 async def test_what_came_while_another_was_answered_waits_its_turn(quick: Quick) -> None:
     assert await quick.ask(get("/now")) == b"/now"
     quick.writer.write(get("/later"))
