@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _PROGRAM = [sys.executable, "-P", str(Path(__file__).with_name("template.py"))]
+_PATIENCE = 60.0
 _AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ")
 """How variables begin that are read before any of our code is: a fork comes too late for them."""
 
@@ -63,6 +64,7 @@ class Template:
         # Its end of the socket is told when we die: it needs no signal from the kernel, which would count by
         # thread, and this is any thread.
         self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._asking.settimeout(_PATIENCE)
         with theirs:
             self._process = subprocess.Popen(
                 _PROGRAM, stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True
