@@ -16,6 +16,9 @@ from kit.node_clients import buy_v1, buy_v2
 from kit.python_clients import buy_httpx, buy_requests
 from kit.upstream_answers import ok_bytes
 
+# The real command, with both stores and one worker and two.
+pytestmark = pytest.mark.usefixtures("executed")
+
 FundedAccount = Callable[..., Any]
 GOODS = bytes(range(256))
 
