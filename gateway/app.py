@@ -133,7 +133,7 @@ class Worker:
         self._forwarder = Forwarder(settings.upstreams, self._pseudonym, server.max_response_body)
         stack.callback(self._forwarder.close)
         self._renderer = Renderer(server.cors_origins, self._metrics)
-        self._shelf = Shelf(self._renderer)
+        self._shelf = Shelf(self._renderer, lambda: self._watch.up)
         self._exchange = self._exchange_of(rails, Acceptor(server.trusted_proxies, self._pseudonym))
         self._readiness = Readiness(self._dependencies)
         await self._remotes.open()

@@ -2,7 +2,7 @@
 
 Agents ask before they pay, many of them for the same thing in the same words. What the first one was told
 the others are told too, each under an id of its own, without reading again what they say. Kept so shortly
-that what it depends on (prices, gas, the store) may change at any time.
+that what it depends on (prices, gas) may change at any time.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ class _Kept:
 class Shelf:
     """Answers by the bytes of their requests."""
 
-    def __init__(self, renderer: Renderer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, renderer: Renderer, selling: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Nothing is given again while we are not ``selling``."""
         self._renderer = renderer
+        self._selling = selling
         self._clock = clock
         self._kept: dict[bytes, _Kept] = {}
 
@@ -49,7 +53,7 @@ class Shelf:
         kept = self._kept.get(request)
         if kept is None:
             return None
-        if kept.until < self._clock():
+        if kept.until < self._clock() or not self._selling():
             del self._kept[request]
             return None
         return self._renderer.repeated(kept.about).join(kept.parts)

@@ -26,7 +26,7 @@ TOP = {
 
 EXERCISED = {
     "gateway": "the version, printed by every end-to-end test",
-    "gateway.__main__": "how the kit starts every gateway",
+    "gateway.__main__": "how the kit starts every gateway, forked or executed",
     "gateway.accept": "tests/e2e/test_corpus_path.py and test_corpus_smuggling.py",
     "gateway.admin": "tests/e2e reads health, metrics and payments through it",
     "gateway.app": "puts a gateway together: every test in tests/e2e",

@@ -16,6 +16,9 @@ from kit.answers import request
 from kit.deployment import Deployment
 from kit.ops import tollway, tracebacks
 
+# How it starts is what is tested.
+pytestmark = pytest.mark.usefixtures("executed")
+
 FundedAccount = Callable[..., Any]
 KEY = "0x" + "11" * 32
 CONFIG = """\

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from kit.deployment import PRICE, Deployment
 from kit.node_clients import buy_v1, buy_v2
 from kit.python_clients import buy_httpx, buy_requests
 from kit.upstream_answers import ok_bytes
+
+# The real command, with both stores and one worker and two.
+pytestmark = pytest.mark.usefixtures("executed")
 
 FundedAccount = Callable[..., Any]
 GOODS = bytes(range(256))
@@ -46,6 +50,11 @@ def test_an_official_client_gets_the_bytes_and_pays_the_price(
     assert bought.receipt is not None and bought.receipt["success"] is True
     mined = anywhere.anvil.rpc("eth_getTransactionReceipt", bought.transaction)
     assert mined["status"] == "0x1" and mined["from"].lower() == anywhere.sender.address.lower()
+
+
+def test_what_they_buy_from_was_executed(anywhere: Deployment) -> None:
+    """Elsewhere gateways are forked (``kit.warm``); here is the command itself, on both stores."""
+    assert b"\0-m\0gateway\0serve\0" in Path(f"/proc/{anywhere.gateway.pid}/cmdline").read_bytes()
 
 
 def test_tollway_pay_tells_every_leg(anywhere: Deployment, funded_account: FundedAccount) -> None:

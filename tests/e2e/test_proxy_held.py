@@ -17,6 +17,9 @@ from kit.process import resident
 from kit.upstream import Behaviour
 from kit.upstream_answers import chunked, endless, held, ok_bytes, raw, reset
 
+# Memory and descriptors are counted: an executed gateway's.
+pytestmark = pytest.mark.usefixtures("executed")
+
 FundedAccount = Callable[..., Any]
 KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
 SMALL = {"max_response_body": "64KiB", "max_buffered": "300KiB", "max_request_body": "200KiB"}

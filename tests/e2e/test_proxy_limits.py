@@ -18,6 +18,9 @@ from kit.dialogue import request as wire
 from kit.ops import eventually
 from kit.process import open_files, resident
 
+# Memory and descriptors are counted: an executed gateway's.
+pytestmark = pytest.mark.usefixtures("executed")
+
 FundedAccount = Callable[..., Any]
 HEADER, KEEPALIVE = 1.0, 2.0
 LIMITS = {"header_timeout": "1s", "keepalive_timeout": "2s", "body_timeout": "1s", "max_connections": 600}

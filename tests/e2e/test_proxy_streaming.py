@@ -15,6 +15,9 @@ from kit.process import resident
 from kit.upstream import Behaviour, Exchange
 from kit.upstream_answers import die_in_mid_body, endless, hang, reset
 
+# Memory and descriptors are counted: an executed gateway's.
+pytestmark = pytest.mark.usefixtures("executed")
+
 MEGABYTE = 1 << 20
 LARGE = 100
 """Megabytes of a large transfer."""

@@ -14,6 +14,9 @@ from kit.dialogue import BareUpstream, Dialogue, Speaker, request
 from kit.process import open_files, resident
 from kit.upstream_answers import websocket_echo
 
+# Memory and descriptors are counted: an executed gateway's.
+pytestmark = pytest.mark.usefixtures("executed")
+
 FundedAccount = Callable[..., Any]
 MEGABYTE = 1 << 20
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}

@@ -14,6 +14,7 @@ ASKED = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
 class Clock:
     now = 100.0
+    selling = True
 
     def __call__(self) -> float:
         return self.now
@@ -31,7 +32,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def shelf(clock: Clock, metrics: Metrics) -> Shelf:
-    return Shelf(Renderer("*", metrics), clock)
+    return Shelf(Renderer("*", metrics), lambda: clock.selling, clock)
 
 
 @pytest.fixture
@@ -74,6 +75,12 @@ async def test_only_for_a_moment(shelf: Shelf, about: Entry, clock: Clock) -> No
     clock.now += FRESH
     assert shelf.again(ASKED) is not None
     clock.now += 0.001
+    assert shelf.again(ASKED) is None
+
+
+async def test_not_while_nothing_is_sold(shelf: Shelf, about: Entry, clock: Clock) -> None:
+    shelf.put(ASKED, answer(about), about)
+    clock.selling = False
     assert shelf.again(ASKED) is None
 
 
