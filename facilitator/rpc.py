@@ -7,6 +7,7 @@ are the same transaction however often they arrive), so transport errors fail ov
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ _FIELDS = {
 
 _REST = 10.0
 """Seconds for which an endpoint that failed is asked last."""
+
+_ids = itertools.count(1)
+"""No two calls have the same: what belongs to another one cannot be taken for an answer."""
 
 Call = tuple[str, Sequence[Any]]
 """Method and parameters."""
@@ -127,17 +131,15 @@ class Rpc:
         return answers
 
     async def _exchange(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
-        body = orjson.dumps(
-            [
-                {"jsonrpc": "2.0", "id": index, "method": method, "params": list(params)}
-                for index, (method, params) in enumerate(calls)
-            ]
-        )
+        asked = [
+            {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": list(params)}
+            for method, params in calls
+        ]
         try:
-            raw = await self._post(endpoint, body)
+            raw = await self._post(endpoint, orjson.dumps(asked))
         except HttpError as error:
             raise RpcUnavailable(f"{endpoint.host}: {type(error).__name__}") from error
-        return _results(raw, len(calls), endpoint.host)
+        return _results(raw, [each["id"] for each in asked], endpoint.host)
 
     async def _post(self, endpoint: _Endpoint, body: bytes) -> bytes:
         try:
@@ -158,7 +160,7 @@ def _rests(endpoint: _Endpoint) -> bool:
     return time.monotonic() - endpoint.failed_at < _REST
 
 
-def _results(raw: bytes, expected: int, host: str) -> list[Any]:
+def _results(raw: bytes, ids: Sequence[Any], host: str) -> list[Any]:
     try:
         answers = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -166,9 +168,9 @@ def _results(raw: bytes, expected: int, host: str) -> list[Any]:
     if not isinstance(answers, list):
         raise RpcUnavailable(f"{host}: the batch was refused")
     by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
-    if any(index not in by_id for index in range(expected)):
-        raise RpcUnavailable(f"{host}: answers are missing")
-    return [_result(by_id[index]) for index in range(expected)]
+    if any(each not in by_id for each in ids):
+        raise RpcUnavailable(f"{host}: answers are missing, or another call's")
+    return [_result(by_id[each]) for each in ids]
 
 
 def _result(answer: dict[str, Any]) -> Any:

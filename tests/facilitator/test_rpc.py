@@ -116,6 +116,7 @@ BROKEN: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "empty": lambda calls: web.Response(text=""),
     "one error for all": lambda calls: {"id": None, "error": {"code": -32600, "message": "batch too large"}},
     "a missing answer": lambda calls: healthy(calls)[:-1],
+    "another call's answers": lambda calls: [each | {"id": each["id"] - 7} for each in healthy(calls)],
     "no objects": lambda calls: [1, 2, 3],
     "wrong chain": lambda calls: [{"id": call["id"], "result": "0x1"} for call in calls],
     "too much": drip,
