@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,8 +54,13 @@ class Nonsense:
     def __init__(self, data: st.DataObject) -> None:
         self._data = data
 
-    async def batch(self, calls: Sequence[Any]) -> list[Any]:
-        return [self._data.draw(nonsense) for _ in calls]
+    async def batch(
+        self, calls: Sequence[Any], check: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
+        answers = [self._data.draw(nonsense) for _ in calls]
+        if check is not None:
+            check(answers)
+        return answers
 
     async def call(self, method: str, *params: Any) -> Any:
         return self._data.draw(nonsense)
