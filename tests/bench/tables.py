@@ -44,6 +44,7 @@ def loads(results: Results, case: str, reference: str) -> str:
                 *(figure(told.get(name)) for name in beside),
                 figure(told.get("p50_us", 0) / 1000),
                 figure(told.get("p99_us", 0) / 1000),
+                f"{100 * told.get('busy', 0):.0f} %",
                 f"{100 * results.spread(case, who, 'rate'):.0f} %",
             ]
         )

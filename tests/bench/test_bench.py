@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_a_page_of_several_commits_says_so() -> None:
 def test_the_page_in_the_docs_has_all_goals() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
     assert not [goal.text for goal in GOALS if goal.text not in text], "make bench RENDER=1"
+
+
+def test_every_row_of_the_page_is_as_wide_as_its_head() -> None:
+    lines = (ROOT / "docs" / "performance.md").read_text().splitlines()
+    width = 0
+    for before, line in pairwise(["", *lines]):
+        if line.startswith("|"):
+            width = line.count("|") if not before.startswith("|") else width
+            assert line.count("|") == width, line
 
 
 def test_the_best_blocks_in_a_row_are_the_rate() -> None:
