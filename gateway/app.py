@@ -49,6 +49,7 @@ from gateway.shelf import Shelf
 from gateway.store.connect import store_of
 from gateway.verifying import Verifier
 from gateway.watch import StoreWatch
+from gateway.workers import BACKLOG
 
 RELEASED = 300.0
 """Seconds a payment that bought nothing is remembered, where no authorization says for how long."""
@@ -265,7 +266,7 @@ class Worker:
         self._listener = Listener(
             exchange.go_on, self._renderer.unparsed, limits, exchange.begin, self._shelf
         )
-        return await asyncio.get_running_loop().create_server(self._listener, sock=listening)
+        return await asyncio.get_running_loop().create_server(self._listener, sock=listening, backlog=BACKLOG)
 
     async def _admin(self, stack: AsyncExitStack, listening: socket.socket) -> None:
         secret = self._settings.server.admin_token

@@ -35,7 +35,7 @@ from gateway.settings import FacilitatorServer, Network, Settings
 from gateway.settlement import Settler
 from gateway.store.connect import store_of
 from gateway.watch import StoreWatch
-from gateway.workers import bind
+from gateway.workers import BACKLOG, bind
 
 DEPENDENCY = 4
 
@@ -82,7 +82,7 @@ class FacilitatorProcess:
         async with AsyncExitStack() as stack:
             service = await self._build(stack, listening.getsockname()[1])
             listener = Listener(service, _unparsed, self._limits())
-            server = await asyncio.get_running_loop().create_server(listener, sock=listening)
+            server = await asyncio.get_running_loop().create_server(listener, sock=listening, backlog=BACKLOG)
             stack.push_async_callback(listener.shutdown, 1.0)
             for task in self._settler.start():
                 task.add_done_callback(_died)

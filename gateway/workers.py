@@ -26,6 +26,7 @@ Run = Callable[[int, socket.socket, Callable[[], None]], int]
 RESTART_PAUSE = 1.0
 READY_POLL = 0.05
 BACKLOG = 1024
+"""Connections the kernel takes in before we do: who comes in a crowd is not to try again a second later."""
 RUNTIME_FAILURE = 1
 REFUSED = (3, 4)
 """Exit codes of a worker whose configuration or store is refused: starting it again would not help."""

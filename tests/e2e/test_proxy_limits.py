@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from kit.answers import request
@@ -92,6 +94,19 @@ def test_connections_above_the_cap_are_turned_away(anvil: Anvil, tmp_path: Any) 
                     assert client.ask("GET", "/free/x").whole().status == 200
                     return
         raise AssertionError("a place that became free was not given away")
+
+
+def test_a_crowd_is_let_in_while_we_are_busy(single: Deployment) -> None:
+    """By the kernel: whoever is not has to try again a second later."""
+    address = urlsplit(single.url).hostname, urlsplit(single.url).port
+    single.gateway.pause()
+    try:
+        with ExitStack() as crowd:
+            for _ in range(400):
+                crowd.enter_context(socket.create_connection(address, timeout=0.5))
+    finally:
+        single.gateway.resume()
+    assert served(single)
 
 
 def test_idle_connections_cost_little(single: Deployment) -> None:
