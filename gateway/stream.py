@@ -79,7 +79,6 @@ class PaidStream:
         """``upstreams`` fields are kept, ``fields`` are sent; ``patience`` (seconds) bounds what is still
         read for a client that left, ``deadline`` (loop time) the whole answer, None where it is
         paid for already; ``kept`` is its lease."""
-        self._incoming = incoming
         self._request = incoming.raw
         self._answer = answer
         self._upstreams = tuple(upstreams)

@@ -24,19 +24,9 @@ def loose(path: str) -> tuple[str, ...]:
     return _resolved(_folded(path).split("/"))
 
 
-def look_alike(path: str) -> str:
-    """The loose reading as one path, for messages."""
-    return "/" + "/".join(loose(path))
-
-
 def literal(segment: str) -> str:
     """A pattern's literal segment in the form loose segments are compared with."""
     return _folded(segment).strip()
-
-
-def resembles(segment: str, wanted: str) -> bool:
-    """Whether a loose segment is ``wanted``, or that and then something a server may drop."""
-    return segment == wanted or (segment.startswith(wanted) and segment[len(wanted)] in SUFFIXES)
 
 
 def _folded(path: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from policies.condition import Condition
 from policies.facts import RequestFacts
 from policies.money import Money
-from policies.price import FREE, Conditional, Free, Price, evaluate, needs_body
+from policies.price import FREE, Free, Price, evaluate, needs_body
 from policies.target import BadTarget, canonical
 
 SUCCESS = frozenset(range(200, 300))
@@ -180,8 +180,3 @@ class Route:
     def money(self, facts: RequestFacts) -> Money | None:
         """What a request costs here, None on a free route; AmbiguousPrice where it does not say."""
         return None if isinstance(self.price, Free) else evaluate(self.price, facts)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the price depends on the request."""
-        return isinstance(self.price, Conditional)

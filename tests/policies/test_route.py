@@ -98,7 +98,7 @@ def test_what_a_route_reads() -> None:
     priced = Route("priced", pattern, "up", price=by_body)
     matched = Route("matched", pattern, "up", conditions=(condition("body", "model", "a"),))
     plain = Route("plain", pattern, "up", price=parse_price("$1"))
-    assert (priced.needs_body, priced.match_needs_body, priced.conditional) == (True, False, True)
+    assert (priced.needs_body, priced.match_needs_body) == (True, False)
     assert (matched.needs_body, matched.match_needs_body, matched.free) == (True, True, True)
     assert (plain.needs_body, plain.match_needs_body, plain.free) == (False, False, False)
 
