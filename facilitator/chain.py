@@ -9,7 +9,8 @@ from typing import Any
 
 from facilitator import token_abi
 from facilitator.base import InFlight, Refused
-from facilitator.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
+from facilitator.rounds import Call
+from facilitator.rpc import Rpc, RpcError, RpcUnavailable, quantity
 from facilitator.wire import PaymentPayload, PaymentRequirements
 
 MAX_SKEW = 30

@@ -9,7 +9,8 @@ from typing import Any
 from facilitator import multicall, token_abi
 from facilitator.base import Due
 from facilitator.chain import Block, ChainClient, count_of, read
-from facilitator.rpc import Call, RpcUnavailable, quantity
+from facilitator.rounds import Call
+from facilitator.rpc import RpcUnavailable, quantity
 
 _MOST_ALONE = 250_000
 """Units of gas above which a token's transfers are not taken together: the first one looked at may

@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ import orjson
 
 from facilitator.base import VerificationUnavailable
 from facilitator.http1.client import Client
-from facilitator.http1.errors import Closed, HttpError
+from facilitator.http1.errors import Closed, HttpError, TooLarge
+from facilitator.rounds import Call, Rounds
 
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes; a batch of fifty receipts is far below."""
@@ -40,12 +42,16 @@ _REST = 10.0
 _ids = itertools.count(1)
 """No two calls have the same: what belongs to another one cannot be taken for an answer."""
 
-Call = tuple[str, Sequence[Any]]
-"""Method and parameters."""
+_BUSY = frozenset({408, 429, 502, 503, 504})
+"""Statuses that say nothing about what was asked: asking in smaller pieces would only make it worse."""
 
 
 class RpcUnavailable(VerificationUnavailable):
     """No endpoint gave an answer that can be read; nothing is known."""
+
+
+class _Unreadable(RpcUnavailable):
+    """An endpoint answered, but not what was asked: perhaps it was too much for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +63,56 @@ class RpcError:
     data: str | None
 
 
-@dataclass(slots=True)
 class _Endpoint:
-    url: str
-    checked: bool = False
-    failed_at: float = field(default=float("-inf"))
+    """One URL, and what is known of it."""
+
+    def __init__(self, client: Client, url: str, timeout: float) -> None:
+        self._client = client
+        self._url = url
+        self._timeout = timeout
+        self.checked = False
+        self.failed_at = float("-inf")
+        self.rounds = Rounds(self.exchange, RpcUnavailable, _Unreadable)
 
     @property
     def host(self) -> str:
         """What may be logged: paths of RPC URLs carry keys."""
-        return urlsplit(self.url).hostname or "?"
+        return urlsplit(self._url).hostname or "?"
+
+    @property
+    def rests(self) -> bool:
+        """Whether it failed a moment ago."""
+        return time.monotonic() - self.failed_at < _REST
+
+    async def exchange(self, calls: Sequence[Call]) -> list[Any]:
+        """A result or RpcError for each call, from one request."""
+        asked = [
+            {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": params}
+            for method, params in calls
+        ]
+        try:
+            raw = await self._post(orjson.dumps(asked))
+        except TooLarge as error:
+            raise _Unreadable(f"{self.host}: too long an answer") from error
+        except HttpError as error:
+            raise RpcUnavailable(f"{self.host}: {type(error).__name__}") from error
+        return _results(raw, [each["id"] for each in asked], self.host)
+
+    async def _post(self, body: bytes) -> bytes:
+        try:
+            return await self._post_once(body)
+        except Closed:
+            # A kept connection that the other side had just closed says nothing about the node.
+            return await self._post_once(body)
+
+    async def _post_once(self, body: bytes) -> bytes:
+        until = asyncio.get_running_loop().time() + self._timeout
+        answer = await self._client.fetch("POST", self._url, body, _FIELDS, until=until, most=MAX_ANSWER)
+        if answer.status != 200:
+            raise (RpcUnavailable if answer.status in _BUSY else _Unreadable)(
+                f"{self.host}: HTTP {answer.status}"
+            )
+        return answer.content
 
 
 class Rpc:
@@ -74,10 +120,8 @@ class Rpc:
 
     def __init__(self, client: Client, urls: Sequence[str], chain_id: int, *, timeout: float = 5.0) -> None:
         """``timeout`` is seconds for one round trip; it bounds every attempt by itself."""
-        self._client = client
-        self._endpoints = [_Endpoint(url) for url in urls]
+        self._endpoints = [_Endpoint(client, url, timeout) for url in urls]
         self._chain_id = chain_id
-        self._timeout = timeout
 
     def apart(self) -> list[Rpc]:
         """A client of its own for each endpoint, to hear what each of them says."""
@@ -86,7 +130,7 @@ class Rpc:
     @property
     def resting(self) -> bool:
         """Whether every endpoint failed a moment ago."""
-        return all(_rests(endpoint) for endpoint in self._endpoints)
+        return all(endpoint.rests for endpoint in self._endpoints)
 
     async def call(self, method: str, *params: Any) -> Any:
         """The result of one call, or its RpcError; RpcUnavailable as in ``batch``."""
@@ -101,7 +145,7 @@ class Rpc:
         it, too: then the next endpoint is asked.
         """
         problem: RpcUnavailable | None = None
-        for endpoint in sorted(self._endpoints, key=_rests):
+        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.rests):
             try:
                 answers = await self._ask(endpoint, calls)
                 if check is not None:
@@ -114,8 +158,8 @@ class Rpc:
         raise problem or RpcUnavailable("no RPC endpoint is configured")
 
     def _only(self, endpoint: _Endpoint) -> Rpc:
-        one = Rpc(self._client, (), self._chain_id)
-        one._endpoints, one._timeout = [endpoint], self._timeout
+        one = copy(self)
+        one._endpoints = [endpoint]
         return one
 
     async def _ask(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
@@ -123,53 +167,24 @@ class Rpc:
             head = await self._ask(endpoint, calls[:_MOST_CALLS])
             return head + await self._ask(endpoint, calls[_MOST_CALLS:])
         if endpoint.checked:
-            return await self._exchange(endpoint, calls)
-        chain_id, *answers = await self._exchange(endpoint, [("eth_chainId", ()), *calls])
+            return await endpoint.rounds.ask(calls)
+        chain_id, *answers = await endpoint.exchange([("eth_chainId", ()), *calls])
         if chain_id != hex(self._chain_id):
             raise RpcUnavailable(f"{endpoint.host}: not chain {self._chain_id}")
         endpoint.checked = True
         return answers
-
-    async def _exchange(self, endpoint: _Endpoint, calls: Sequence[Call]) -> list[Any]:
-        asked = [
-            {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": list(params)}
-            for method, params in calls
-        ]
-        try:
-            raw = await self._post(endpoint, orjson.dumps(asked))
-        except HttpError as error:
-            raise RpcUnavailable(f"{endpoint.host}: {type(error).__name__}") from error
-        return _results(raw, [each["id"] for each in asked], endpoint.host)
-
-    async def _post(self, endpoint: _Endpoint, body: bytes) -> bytes:
-        try:
-            return await self._post_once(endpoint, body)
-        except Closed:
-            # A kept connection that the other side had just closed says nothing about the node.
-            return await self._post_once(endpoint, body)
-
-    async def _post_once(self, endpoint: _Endpoint, body: bytes) -> bytes:
-        until = asyncio.get_running_loop().time() + self._timeout
-        answer = await self._client.fetch("POST", endpoint.url, body, _FIELDS, until=until, most=MAX_ANSWER)
-        if answer.status != 200:
-            raise RpcUnavailable(f"{endpoint.host}: HTTP {answer.status}")
-        return answer.content
-
-
-def _rests(endpoint: _Endpoint) -> bool:
-    return time.monotonic() - endpoint.failed_at < _REST
 
 
 def _results(raw: bytes, ids: Sequence[Any], host: str) -> list[Any]:
     try:
         answers = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise RpcUnavailable(f"{host}: not JSON") from error
+        raise _Unreadable(f"{host}: not JSON") from error
     if not isinstance(answers, list):
-        raise RpcUnavailable(f"{host}: the batch was refused")
+        raise _Unreadable(f"{host}: the batch was refused")
     by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
     if any(each not in by_id for each in ids):
-        raise RpcUnavailable(f"{host}: answers are missing, or another call's")
+        raise _Unreadable(f"{host}: answers are missing, or another call's")
     return [_result(by_id[each]) for each in ids]
 
 

@@ -163,7 +163,8 @@ class Rig:
             batches=batches,
             told=lambda network, together: self.told.append(together),
         )
-        made.client("eip155:84532").rpc._timeout = self.timeout
+        for endpoint in made.client("eip155:84532").rpc._endpoints:
+            endpoint._timeout = self.timeout
         self.made.append(made)
         return made
 
