@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.goals import GOALS, OURS, Measured
-from bench.scale import limits
+from bench.scale import limits, together
 from bench.scenarios import (
     challenge,
     free,
@@ -36,7 +36,7 @@ machine; ratios and CPU time (microseconds of one core for each request) are wha
 def page(measured: Measured) -> str:
     """All of it."""
     parts = [_HEAD, _run(measured), _goals(measured), *_sections(measured), _note("how"), _left_out(measured)]
-    parts += [_note("where-the-time-goes"), _note("scale"), limits(measured)]
+    parts += [_note("where-the-time-goes"), _note("scale"), limits(measured), together(measured)]
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
