@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import os
 import socket
@@ -27,6 +26,7 @@ from gateway.drain import drain
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.exchange import Exchange, Times
 from gateway.facilitators import RemoteWatch, groups, together
+from gateway.footprint import settle_in
 from gateway.forward import Forwarder
 from gateway.handout import Handout
 from gateway.intake import Bounds, Intake
@@ -83,7 +83,7 @@ class Worker:
             for task in self._settler.start():
                 task.add_done_callback(self._died)
             self._readiness.phase = "ready"
-            spare_collector()
+            settle_in()
             ready()
             await self._stop.wait()
             await self._drain(server, listening)
@@ -300,14 +300,6 @@ class Worker:
     async def _close_server(self, server: asyncio.Server) -> None:
         server.close()
         await self._listener.shutdown(timeout=1.0)
-
-
-def spare_collector() -> None:
-    """Keep what lives as long as the process out of the garbage collector's rounds, and make those rarer:
-    a request leaves hardly any cycles, and looking for them took a quarter of its time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 def _timeouts(settings: Settings) -> dict[str, float]:
