@@ -1,4 +1,4 @@
--- What every script shares; put in front of each of them, these files in the order of their use.
+-- What scripts share; in front of each of them comes what it uses of it (gateway.store.redis_scripts).
 -- The store knows no state's meaning beyond those the protocol names; the sets of states above
 -- (OWED, ...) are gateway.payment's.
 --
