@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import hiredis
@@ -67,14 +67,16 @@ class Link(asyncio.Protocol):
             self._timer = self._loop.call_later(DEADLINE, self._watch)
         return future
 
-    async def write(self, *command: Word) -> Any:
+    def write(self, *command: Word) -> Awaitable[Any]:
         """As ``send``, once enough replicas have it; TooFewReplicas (it has happened) if they do not."""
         reply = self.send(*command)
         if not self._replicas:
-            return await reply
+            return reply
         if self._written is None:
             self._written = self._loop.create_future()
-        written = self._written
+        return self._acknowledged(reply, self._written)
+
+    async def _acknowledged(self, reply: asyncio.Future[Any], written: asyncio.Future[int]) -> Any:
         answer = await reply
         await asyncio.wait((written,))
         if written.result() < self._replicas:

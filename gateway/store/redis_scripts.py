@@ -77,6 +77,6 @@ def _constants() -> str:
         "INSTANCE_KEPT": INSTANCE_KEPT_MS,
     }
     lines = [f"local READY = '{READY}'"]
-    lines += [f"local {name} = '{state_set(sorted(states))}'" for name, states in sets.items()]
+    lines += [f"local {name} = '{state_set(states)}'" for name, states in sets.items()]
     lines += [f"local {name} = {time}" for name, time in times.items()]
     return "\n".join(lines)

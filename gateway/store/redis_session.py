@@ -62,13 +62,13 @@ class Session:
         except hiredis.HiredisError as error:
             raise self._refused(link, error) from error
 
-    async def run(self, name: str, *arguments: Word) -> Any:
+    def run(self, name: str, *arguments: Word) -> Awaitable[Any]:
         """One script that only reads, run at most once."""
-        return await self._run(Link.send, name, arguments)
+        return self._run(Link.send, name, arguments)
 
-    async def write(self, name: str, *arguments: Word) -> Any:
+    def write(self, name: str, *arguments: Word) -> Awaitable[Any]:
         """One script that writes, run at most once, and acknowledged by enough replicas."""
-        return await self._run(Link.write, name, arguments)
+        return self._run(Link.write, name, arguments)
 
     async def _run(self, send: Send, name: str, arguments: tuple[Word, ...]) -> Any:
         script = self._scripts[name]
