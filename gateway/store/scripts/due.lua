@@ -20,10 +20,11 @@ local function take(id, payment)
   end
   payment.updated_at = NOW
   payment.fence = payment.fence + 1
-  end_lease(id, payment)
+  if payment.holder ~= by then
+    end_lease(id, payment)
+  end
   payment.holder, payment.leased_until = by, NOW + lease
   redis.call('ZADD', taken_by(payment), payment.leased_until, id)
-  redis.call('PEXPIRE', taken_by(payment), lease + 60000)
   put(id, payment)
   return row(id, payment)
 end
@@ -45,6 +46,9 @@ while #taken < limit do
     break
   end
   from = from + PAGE
+end
+if #taken > 0 then
+  redis.call('PEXPIRE', key('taken', ARGV[1] .. ' ' .. by), lease + 60000)
 end
 for _, id in ipairs(lost) do
   redis.call('ZREM', queue, id)

@@ -120,6 +120,7 @@ payment.fence = payment.fence + 1
 payment.attempts = payment.attempts + 1
 payment.leased_until, payment.holder, payment.client = NOW + lease, by, by
 payment.waits, payment.left, payment.delivered_at, payment.note = nil, nil, nil, nil
+payment.in_flight = nil
 payment.claim, payment.amount, payment.void_at = claim, amount, void_at
 payment.purse, payment.route, payment.queue = purse, route, queue
 payment.payer, payment.request, payment.keyed = payer, request, keyed ~= '' and keyed or nil

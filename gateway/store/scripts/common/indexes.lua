@@ -3,9 +3,9 @@ local function save(id, payment)
 end
 
 local function count_in_purse(id, payment, in_flight)
-  if in_flight then
+  if in_flight and not payment.in_flight then
     redis.call('HSET', key('purse', payment.purse), id, payment.amount)
-  elseif payment.in_flight then
+  elseif payment.in_flight and not in_flight then
     redis.call('HDEL', key('purse', payment.purse), id)
   end
   payment.in_flight = in_flight
@@ -13,12 +13,14 @@ end
 
 -- A record in flight or in a queue is never forgotten, whatever a step asked for.
 local function schedule(id, payment)
-  if payment.forget_at and not payment.in_flight and not payment.queued then
-    redis.call('ZADD', 'tollway:expiry', payment.forget_at, id)
-    payment.scheduled = true
-  elseif payment.scheduled then
-    redis.call('ZREM', 'tollway:expiry', id)
-    payment.scheduled = nil
+  local at = not payment.in_flight and not payment.queued and payment.forget_at or nil
+  if at ~= payment.scheduled then
+    if at then
+      redis.call('ZADD', 'tollway:expiry', at, id)
+    else
+      redis.call('ZREM', 'tollway:expiry', id)
+    end
+    payment.scheduled = at
   end
 end
 

@@ -28,8 +28,8 @@
 -- Orders are in microseconds: scripts run one after the other and take longer than that.
 
 local time = redis.call('TIME')
-local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
-local MICROS = time[1] * 1000000 + tonumber(time[2])
+local MICROS = time[1] * 1000000 + time[2]
+local NOW = (MICROS - MICROS % 1000) / 1000
 
 local function key(kind, name)
   return 'tollway:' .. kind .. ':' .. name
@@ -91,7 +91,7 @@ local function taken_by(payment)
 end
 
 local function end_lease(id, payment)
-  if payment.queued then
+  if payment.queued and payment.leased_until > 0 then
     redis.call('ZREM', taken_by(payment), id)
   end
   payment.leased_until = 0
@@ -99,7 +99,9 @@ end
 
 local function leave_queue(id, payment)
   if payment.queued then
-    redis.call('ZREM', taken_by(payment), id)
+    if payment.leased_until > 0 then
+      redis.call('ZREM', taken_by(payment), id)
+    end
     redis.call('ZREM', key('queue', payment.queued), id)
     payment.queued = nil
   end
