@@ -30,6 +30,20 @@ _WORD = re.compile(r"(?<![.\w'])[A-Za-z_]\w*")
 """A name: no field of something, and not the beginning of a text."""
 
 
+_CONSTANTS = {
+    "READY": f"'{READY}'",
+    "OWED": f"'{state_set(OWED)}'",
+    "REDEEMABLE": f"'{state_set(REDEEMABLE)}'",
+    "TAKEN_UP_AGAIN": f"'{state_set(TAKEN_UP_AGAIN)}'",
+    "TO_SETTLE": f"'{state_set(TO_SETTLE)}'",
+    "SILENT": str(SILENT_MS),
+    "LOSS_KEPT": str(LOSS_KEPT_MS),
+    "ABANDONED": str(ABANDONED_MS),
+    "INSTANCE_KEPT": str(INSTANCE_KEPT_MS),
+}
+"""What the scripts know of :mod:`gateway.payment` and of times, in milliseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """What is sent once, and what names it afterwards."""
@@ -41,20 +55,20 @@ class Script:
 def load_scripts() -> dict[str, Script]:
     """By file name without ``.lua``."""
     folder = files("gateway.store").joinpath("scripts")
-    common = [folder.joinpath("common", f"{name}.lua").read_text() for name in COMMON]
-    definitions = _definitions("\n".join((_constants(), *common)))
+    common = [_code(folder.joinpath("common", f"{name}.lua").read_text()) for name in COMMON]
+    definitions = [(found[1], found[0]) for found in _DEFINITION.finditer("\n".join(common))]
     scripts = {}
     for file in folder.iterdir():
         if file.is_file():
-            whole = _with_what_it_uses(_COMMENT.sub("", file.read_text()), definitions).encode()
+            whole = _with_what_it_uses(_code(file.read_text()), definitions).encode()
             sha = hashlib.sha1(whole).hexdigest().encode()
             scripts[file.name.removesuffix(".lua")] = Script(whole, sha)
     return scripts
 
 
-def _definitions(common: str) -> list[tuple[str, str]]:
-    """Names and sources, in order."""
-    return [(found[1], found[0].rstrip()) for found in _DEFINITION.finditer(_COMMENT.sub("", common))]
+def _code(file: str) -> str:
+    """Without comments, and with the constants written out: as locals, every function would hold them."""
+    return _WORD.sub(lambda word: _CONSTANTS.get(word[0], word[0]), _COMMENT.sub("", file))
 
 
 def _with_what_it_uses(script: str, definitions: list[tuple[str, str]]) -> str:
@@ -65,18 +79,3 @@ def _with_what_it_uses(script: str, definitions: list[tuple[str, str]]) -> str:
             parts.append(source)
             used.update(_WORD.findall(source))
     return "\n".join(reversed(parts))
-
-
-def _constants() -> str:
-    """What the scripts know of :mod:`gateway.payment` and of times, in milliseconds."""
-    sets = {"OWED": OWED, "REDEEMABLE": REDEEMABLE, "TAKEN_UP_AGAIN": TAKEN_UP_AGAIN, "TO_SETTLE": TO_SETTLE}
-    times = {
-        "SILENT": SILENT_MS,
-        "LOSS_KEPT": LOSS_KEPT_MS,
-        "ABANDONED": ABANDONED_MS,
-        "INSTANCE_KEPT": INSTANCE_KEPT_MS,
-    }
-    lines = [f"local READY = '{READY}'"]
-    lines += [f"local {name} = '{state_set(states)}'" for name, states in sets.items()]
-    lines += [f"local {name} = {time}" for name, time in times.items()]
-    return "\n".join(lines)

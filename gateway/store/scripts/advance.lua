@@ -24,7 +24,7 @@ end
 
 local function keep(payment)
   drop_answer(id, payment)
-  redis.call('SET', key('answer', id), answer)
+  redis.call('SET', 'tollway:answer:' .. id, answer)
   redis.call('INCRBY', 'tollway:answer-bytes', #answer)
   payment.answer = #answer
 end
