@@ -21,6 +21,9 @@ from gateway.store.redis_url import Place
 
 Word = str | bytes | int
 
+_pack = cast(Callable[[tuple[Word, ...]], bytes], hiredis.pack_command)
+"""Its stub knows tuples of one only."""
+
 GRACE = 0.05
 """Seconds between finding a reply late and giving up the connection."""
 
@@ -158,11 +161,6 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close()
-
-
-def _pack(command: tuple[Word, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(cast(Any, command))  # its stub knows tuples of one only
-    return packed
 
 
 async def dial(place: Place, tls: ssl.SSLContext | None, lost: Callable[[], None], replicas: int = 0) -> Link:
