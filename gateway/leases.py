@@ -21,10 +21,11 @@ TOGETHER = 500
 class Kept:
     """A lease that is being renewed until the context is left."""
 
-    __slots__ = ("_among", "lease", "lost", "until")
+    __slots__ = ("_held", "lease", "lost", "until")
 
-    def __init__(self, lease: Lease, until: float, among: dict[str, Kept]) -> None:
-        self._among = among
+    def __init__(self, held: dict[str, Kept], lease: Lease, until: float) -> None:
+        """``held``: all of them, by the payment's id."""
+        self._held = held
         self.lease = lease
         self.lost = False
         """Whether the store has said that it is not ours any more."""
@@ -32,12 +33,12 @@ class Kept:
         """Our own clock (monotonic seconds) up to which it was ours when last asked."""
 
     def __enter__(self) -> Self:
-        self._among[self.lease.payment_id] = self
+        self._held[self.lease.payment_id] = self
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._among.get(self.lease.payment_id) is self:
-            del self._among[self.lease.payment_id]
+    def __exit__(self, *args: object) -> None:
+        if self._held.get(self.lease.payment_id) is self:
+            del self._held[self.lease.payment_id]
 
     @property
     def doubtful(self) -> bool:
@@ -56,8 +57,8 @@ class Leases:
         self._held: dict[str, Kept] = {}
 
     def kept(self, lease: Lease, taken_at: float) -> Kept:
-        """Renew ``lease`` inside its context; ``taken_at`` is before it was asked for (monotonic)."""
-        return Kept(lease, taken_at + LEASE, self._held)
+        """``lease``, to be renewed; ``taken_at`` is before it was asked for (monotonic)."""
+        return Kept(self._held, lease, taken_at + LEASE)
 
     async def run(self) -> None:
         """Renew for ever; a store that is down is tried again."""
