@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import hiredis
@@ -20,6 +20,9 @@ from gateway.store.record import DEADLINE
 from gateway.store.redis_url import Place
 
 Word = str | bytes | int
+
+_pack = cast(Callable[[tuple[Word, ...]], bytes], hiredis.pack_command)
+"""Its stub knows tuples of one only."""
 
 GRACE = 0.05
 """Seconds between finding a reply late and giving up the connection."""
@@ -67,14 +70,16 @@ class Link(asyncio.Protocol):
             self._timer = self._loop.call_later(DEADLINE, self._watch)
         return future
 
-    async def write(self, *command: Word) -> Any:
+    def write(self, *command: Word) -> Awaitable[Any]:
         """As ``send``, once enough replicas have it; TooFewReplicas (it has happened) if they do not."""
         reply = self.send(*command)
         if not self._replicas:
-            return await reply
+            return reply
         if self._written is None:
             self._written = self._loop.create_future()
-        written = self._written
+        return self._acknowledged(reply, self._written)
+
+    async def _acknowledged(self, reply: asyncio.Future[Any], written: asyncio.Future[int]) -> Any:
         answer = await reply
         await asyncio.wait((written,))
         if written.result() < self._replicas:
@@ -156,11 +161,6 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close()
-
-
-def _pack(command: tuple[Word, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(cast(Any, command))  # its stub knows tuples of one only
-    return packed
 
 
 async def dial(place: Place, tls: ssl.SSLContext | None, lost: Callable[[], None], replicas: int = 0) -> Link:

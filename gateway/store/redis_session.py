@@ -3,72 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import hiredis
 
 from gateway.errors import StoreUnavailable, StoreUnfit
-from gateway.payment import OWED, READY, REDEEMABLE, TAKEN_UP_AGAIN, TO_SETTLE
 from gateway.store import redis_fitness
-from gateway.store.record import (
-    ABANDONED_MS,
-    DEADLINE,
-    INSTANCE_KEPT_MS,
-    LOSS_KEPT_MS,
-    SILENT_MS,
-    state_set,
-)
+from gateway.store.record import DEADLINE
 from gateway.store.redis_link import Link, TooFewReplicas, Word, dial
+from gateway.store.redis_scripts import Script, load_scripts
 from gateway.store.redis_url import Address, Place, show
 
 RECONNECT_EVERY = 0.1
 Send = Callable[..., Awaitable[Any]]
 """``Link.send`` or ``Link.write``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script with what all scripts share in front."""
-
-    source: bytes
-    sha: bytes
-
-
-COMMON = ("record", "instances", "exposure", "indexes", "answers", "endings")
-"""The files of ``scripts/common``, in the order in which they use each other."""
-
-
-def load_scripts() -> dict[str, Script]:
-    """By file name without ``.lua``."""
-    folder = files("gateway.store").joinpath("scripts")
-    common = [folder.joinpath("common", f"{name}.lua").read_bytes() for name in COMMON]
-    scripts = {}
-    for file in folder.iterdir():
-        if file.is_file():
-            whole = b"\n".join((_constants(), *common, file.read_bytes()))
-            sha = hashlib.sha1(whole).hexdigest().encode()
-            scripts[file.name.removesuffix(".lua")] = Script(whole, sha)
-    return scripts
-
-
-def _constants() -> bytes:
-    """What the scripts know of :mod:`gateway.payment` and of times, in milliseconds."""
-    sets = {"OWED": OWED, "REDEEMABLE": REDEEMABLE, "TAKEN_UP_AGAIN": TAKEN_UP_AGAIN, "TO_SETTLE": TO_SETTLE}
-    times = {
-        "SILENT": SILENT_MS,
-        "LOSS_KEPT": LOSS_KEPT_MS,
-        "ABANDONED": ABANDONED_MS,
-        "INSTANCE_KEPT": INSTANCE_KEPT_MS,
-    }
-    lines = [f"local READY = '{READY}'"]
-    lines += [f"local {name} = '{state_set(sorted(states))}'" for name, states in sets.items()]
-    lines += [f"local {name} = {time}" for name, time in times.items()]
-    return "\n".join(lines).encode()
 
 
 class Session:
@@ -112,13 +62,13 @@ class Session:
         except hiredis.HiredisError as error:
             raise self._refused(link, error) from error
 
-    async def run(self, name: str, *arguments: Word) -> Any:
+    def run(self, name: str, *arguments: Word) -> Awaitable[Any]:
         """One script that only reads, run at most once."""
-        return await self._run(Link.send, name, arguments)
+        return self._run(Link.send, name, arguments)
 
-    async def write(self, name: str, *arguments: Word) -> Any:
+    def write(self, name: str, *arguments: Word) -> Awaitable[Any]:
         """One script that writes, run at most once, and acknowledged by enough replicas."""
-        return await self._run(Link.write, name, arguments)
+        return self._run(Link.write, name, arguments)
 
     async def _run(self, send: Send, name: str, arguments: tuple[Word, ...]) -> Any:
         script = self._scripts[name]

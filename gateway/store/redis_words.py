@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import Any
 
 from gateway.payment import Caps, Claim, Claimed, Instance, Lease, Moment, Payment, Standing, Why
@@ -20,7 +19,7 @@ from gateway.store.record import (
 )
 from gateway.store.redis_link import Word
 
-BYTES = frozenset(at for at, field in enumerate(fields(Row)) if field.name in ("claim", "note"))
+BYTES = frozenset(map(Row._fields.index, ("claim", "note")))
 """The fields of a row that are bytes."""
 
 
@@ -79,7 +78,7 @@ def read_payment(row: list[Any], read_at: int) -> Payment:
         field.decode() if isinstance(field, bytes) and at not in BYTES else field
         for at, field in enumerate(row)
     ]
-    return Row(*decoded).payment(read_at)
+    return Row._make(decoded).payment(read_at)
 
 
 def read_payments(reply: list[Any]) -> list[Payment]:

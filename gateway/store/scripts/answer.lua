@@ -3,7 +3,7 @@ local payment = find(id)
 if payment and payment.answer then
   local window = payment.answer_place == 'owed' and owed_window or replay_window
   if (payment.answer_free or MICROS) > MICROS - window * 1000 then
-    return redis.call('GET', key('answer', id))
+    return redis.call('GET', 'tollway:answer:' .. id)
   end
 end
 return false

@@ -1,11 +1,11 @@
-local queue, limit, lease, by = key('queue', ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local queue, limit, lease, by = 'tollway:queue:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local PAGE = 100
 
 -- What somebody holds stands in front, thousands at times: it is passed over without being read.
 local held = {}
 for _, holder in ipairs(redis.call('ZRANGE', 'tollway:seen', 0, -1)) do
-  local since = '(' .. string.format('%.0f', NOW)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('taken', ARGV[1] .. ' ' .. holder), since, '+inf')) do
+  local taken = 'tollway:taken:' .. ARGV[1] .. ' ' .. holder
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', taken, '(' .. NOW_TEXT, '+inf')) do
     held[id] = true
   end
 end
@@ -20,10 +20,11 @@ local function take(id, payment)
   end
   payment.updated_at = NOW
   payment.fence = payment.fence + 1
-  end_lease(id, payment)
+  if payment.holder ~= by then
+    end_lease(id, payment)
+  end
   payment.holder, payment.leased_until = by, NOW + lease
   redis.call('ZADD', taken_by(payment), payment.leased_until, id)
-  redis.call('PEXPIRE', taken_by(payment), lease + 60000)
   put(id, payment)
   return row(id, payment)
 end
@@ -45,6 +46,9 @@ while #taken < limit do
     break
   end
   from = from + PAGE
+end
+if #taken > 0 then
+  redis.call('PEXPIRE', 'tollway:taken:' .. ARGV[1] .. ' ' .. by, lease + 60000)
 end
 for _, id in ipairs(lost) do
   redis.call('ZREM', queue, id)

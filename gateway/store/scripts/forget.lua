@@ -1,1 +1,1 @@
-redis.call('DEL', key('fact', ARGV[1]))
+redis.call('DEL', 'tollway:fact:' .. ARGV[1])

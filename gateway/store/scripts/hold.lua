@@ -1,4 +1,4 @@
-local hold, owner, lease = key('hold', ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local hold, owner, lease = 'tollway:hold:' .. ARGV[1], ARGV[2], tonumber(ARGV[3])
 local held = redis.call('HMGET', hold, 'owner', 'epoch', 'until')
 local epoch, ends = tonumber(held[2] or 0), tonumber(held[3] or 0)
 if ends <= NOW or not alive(held[1]) then

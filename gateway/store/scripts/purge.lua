@@ -21,7 +21,7 @@ local function forget_expired()
 end
 
 local function drop_stale(place, window)
-  local stale = past(key('answers', place), MICROS - window * 1000)
+  local stale = past('tollway:answers:' .. place, MICROS - window * 1000)
   for _, id in ipairs(stale) do
     drop_answer_of(id, place)
   end

@@ -1,21 +1,21 @@
 -- What several payments share is kept once; each of them has its name (it begins with @, a body with [).
 local sender, epoch, body = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local held = redis.call('HMGET', key('hold', sender), 'epoch', 'until', 'owner')
+local held = redis.call('HMGET', 'tollway:hold:' .. sender, 'epoch', 'until', 'owner')
 if tonumber(held[1]) ~= epoch or tonumber(held[2]) <= NOW or not alive(held[3]) then
   return 0
 end
-redis.call('ZADD', key('open', sender), 'NX', MICROS, body)
+redis.call('ZADD', 'tollway:open:' .. sender, 'NX', MICROS_TEXT, body)
 local entry = body
 if #ARGV > 4 then
   local name = redis.sha1hex(body)
   entry = '@' .. name
-  redis.call('SET', key('batch', name), body)
-  redis.call('SADD', key('shares', name), unpack(ARGV, 4))
-  redis.call('PERSIST', key('shares', name))
-  redis.call('DEL', key('closed', name))
+  redis.call('SET', 'tollway:batch:' .. name, body)
+  redis.call('SADD', 'tollway:shares:' .. name, unpack(ARGV, 4))
+  redis.call('PERSIST', 'tollway:shares:' .. name)
+  redis.call('DEL', 'tollway:closed:' .. name)
 end
 for i = 4, #ARGV do
-  redis.call('ZADD', key('sent', ARGV[i]), 'NX', MICROS, entry)
-  redis.call('PERSIST', key('sent', ARGV[i]))
+  redis.call('ZADD', 'tollway:sent:' .. ARGV[i], 'NX', MICROS_TEXT, entry)
+  redis.call('PERSIST', 'tollway:sent:' .. ARGV[i])
 end
 return 1

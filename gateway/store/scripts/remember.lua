@@ -1,6 +1,6 @@
 local name, value, kept = ARGV[1], ARGV[2], ARGV[3]
 if tonumber(kept) > 0 then
-  redis.call('SET', key('fact', name), value, 'PX', kept)
+  redis.call('SET', 'tollway:fact:' .. name, value, 'PX', kept)
 else
-  redis.call('DEL', key('fact', name))
+  redis.call('DEL', 'tollway:fact:' .. name)
 end

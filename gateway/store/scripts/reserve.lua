@@ -11,7 +11,7 @@ local function same(payment)
 end
 
 local function keyed_before()
-  local other = keyed ~= '' and redis.call('GET', key('keyed', keyed))
+  local other = keyed ~= '' and redis.call('GET', 'tollway:keyed:' .. keyed)
   local payment = other and find(other)
   if payment and payment.state ~= 'refused' and not open(payment) then
     return other, payment
@@ -47,7 +47,7 @@ end
 
 -- From client to client, not from record to record: many may wait for the same.
 local function look_at_clients()
-  local waits, from, beside = key('waits', request), '-', {}
+  local waits, from, beside = 'tollway:waits:' .. request, '-', {}
   while true do
     local first = redis.call('ZRANGEBYLEX', waits, from, '+', 'LIMIT', 0, 1)[1]
     if not first then
@@ -97,13 +97,13 @@ payment = payment or {
   digest = digest, history = '', tx = '', purse = purse, route = route, request = request,
 }
 if payment.purse ~= purse then
-  redis.call('HDEL', key('purse', payment.purse), id)
+  redis.call('HDEL', 'tollway:purse:' .. payment.purse, id)
 end
 if payment.route ~= route then
-  redis.call('ZREM', key('route', payment.route), id)
+  redis.call('ZREM', 'tollway:route:' .. payment.route, id)
 end
 if payment.waits then
-  redis.call('ZREM', key('waits', payment.request), payment.waits)
+  redis.call('ZREM', 'tollway:waits:' .. payment.request, payment.waits)
 end
 if payment.keyed and payment.keyed ~= keyed then
   forget_key(id, payment)
@@ -114,12 +114,13 @@ end
 drop_answer(id, payment)
 
 if keyed ~= '' then
-  redis.call('SET', key('keyed', keyed), id)
+  redis.call('SET', 'tollway:keyed:' .. keyed, id)
 end
 payment.fence = payment.fence + 1
 payment.attempts = payment.attempts + 1
 payment.leased_until, payment.holder, payment.client = NOW + lease, by, by
 payment.waits, payment.left, payment.delivered_at, payment.note = nil, nil, nil, nil
+payment.in_flight = nil
 payment.claim, payment.amount, payment.void_at = claim, amount, void_at
 payment.purse, payment.route, payment.queue = purse, route, queue
 payment.payer, payment.request, payment.keyed = payer, request, keyed ~= '' and keyed or nil
@@ -136,13 +137,13 @@ mark(payment, 'reserved')
 enter(id, payment, 'reserved')
 count_in_purse(id, payment, true)
 redis.call('ZADD', 'tollway:all', payment.seq, id)
-redis.call('ZADD', key('route', route), payment.seq, id)
+redis.call('ZADD', 'tollway:route:' .. route, payment.seq, id)
 put(id, payment)
 
 local others = {}
-local claims = redis.call('HGETALL', key('purse', purse))
+local claims = redis.call('HGETALL', 'tollway:purse:' .. purse)
 for i = 1, #claims, 2 do
-  if claims[i] ~= id and redis.call('EXISTS', key('payment', claims[i])) == 1 then
+  if claims[i] ~= id and redis.call('EXISTS', 'tollway:payment:' .. claims[i]) == 1 then
     table.insert(others, claims[i + 1])
   end
 end

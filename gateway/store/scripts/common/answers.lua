@@ -1,9 +1,9 @@
 local function drop_answer(id, payment)
   if payment.answer then
-    redis.call('DEL', key('answer', id))
+    redis.call('DEL', 'tollway:answer:' .. id)
     redis.call('DECRBY', 'tollway:answer-bytes', payment.answer)
     if payment.answer_place then
-      redis.call('ZREM', key('answers', payment.answer_place), id)
+      redis.call('ZREM', 'tollway:answers:' .. payment.answer_place, id)
     end
     payment.answer, payment.answer_place, payment.answer_free = nil, nil, nil
   end
@@ -15,9 +15,9 @@ local function drop_answer_of(id, place)
     drop_answer(id, payment)
     save(id, payment)
   else
-    redis.call('DECRBY', 'tollway:answer-bytes', redis.call('STRLEN', key('answer', id)))
-    redis.call('DEL', key('answer', id))
-    redis.call('ZREM', key('answers', place), id)
+    redis.call('DECRBY', 'tollway:answer-bytes', redis.call('STRLEN', 'tollway:answer:' .. id))
+    redis.call('DEL', 'tollway:answer:' .. id)
+    redis.call('ZREM', 'tollway:answers:' .. place, id)
   end
 end
 
@@ -34,11 +34,11 @@ local function file_answer(id, payment)
   end
   if place ~= payment.answer_place then
     if payment.answer_place then
-      redis.call('ZREM', key('answers', payment.answer_place), id)
+      redis.call('ZREM', 'tollway:answers:' .. payment.answer_place, id)
     end
     payment.answer_free = place and (payment.answer_free or MICROS) or nil
     if place then
-      redis.call('ZADD', key('answers', place), payment.answer_free, id)
+      redis.call('ZADD', 'tollway:answers:' .. place, payment.answer_free, id)
     end
     payment.answer_place = place
   end

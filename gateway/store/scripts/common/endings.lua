@@ -1,18 +1,19 @@
 local function forget_key(id, payment)
-  if payment.keyed and redis.call('GET', key('keyed', payment.keyed)) == id then
-    redis.call('DEL', key('keyed', payment.keyed))
+  if payment.keyed and redis.call('GET', 'tollway:keyed:' .. payment.keyed) == id then
+    redis.call('DEL', 'tollway:keyed:' .. payment.keyed)
   end
   payment.keyed = nil
 end
 
 -- A closed transaction goes with the last of the payments that shared it.
 local function forget_shares(id)
-  for _, entry in ipairs(redis.call('ZRANGE', key('sent', id), 0, -1)) do
+  for _, entry in ipairs(redis.call('ZRANGE', 'tollway:sent:' .. id, 0, -1)) do
     if string.sub(entry, 1, 1) == '@' then
       local name = string.sub(entry, 2)
-      redis.call('SREM', key('shares', name), id)
-      if redis.call('EXISTS', key('shares', name)) == 0 and redis.call('EXISTS', key('closed', name)) == 1 then
-        redis.call('DEL', key('batch', name), key('closed', name))
+      local shares, closed = 'tollway:shares:' .. name, 'tollway:closed:' .. name
+      redis.call('SREM', shares, id)
+      if redis.call('EXISTS', shares) == 0 and redis.call('EXISTS', closed) == 1 then
+        redis.call('DEL', 'tollway:batch:' .. name, closed)
       end
     end
   end
@@ -20,14 +21,14 @@ end
 
 local function forget(id, payment)
   forget_shares(id)
-  redis.call('DEL', key('payment', id), key('sent', id))
+  redis.call('DEL', 'tollway:payment:' .. id, 'tollway:sent:' .. id)
   redis.call('ZREM', 'tollway:all', id)
-  redis.call('ZREM', key('state', payment.state), id)
-  redis.call('ZREM', key('route', payment.route), id)
+  redis.call('ZREM', 'tollway:state:' .. payment.state, id)
+  redis.call('ZREM', 'tollway:route:' .. payment.route, id)
   redis.call('ZREM', 'tollway:expiry', id)
-  redis.call('HDEL', key('purse', payment.purse), id)
+  redis.call('HDEL', 'tollway:purse:' .. payment.purse, id)
   if payment.waits then
-    redis.call('ZREM', key('waits', payment.request), payment.waits)
+    redis.call('ZREM', 'tollway:waits:' .. payment.request, payment.waits)
   end
   forget_key(id, payment)
   expose(payment, 0)

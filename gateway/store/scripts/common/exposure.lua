@@ -18,7 +18,7 @@ local function lose(id, payment)
   local amount = payment.exposed
   expose(payment, 0)
   if amount and redis.call('ZADD', 'tollway:losses', 'NX', NOW + LOSS_KEPT, id) == 1 then
-    redis.call('HSET', key('loss', id), 'payer', payment.payer, 'amount', amount)
+    redis.call('HSET', 'tollway:loss:' .. id, 'payer', payment.payer, 'amount', amount)
     redis.call('HINCRBY', 'tollway:losers', payment.payer, 1)
     add_exposure(payment.payer, amount)
     add_exposure('*', amount)
@@ -29,8 +29,8 @@ local function end_loss(id)
   if redis.call('ZREM', 'tollway:losses', id) == 0 then
     return
   end
-  local loss = redis.call('HMGET', key('loss', id), 'payer', 'amount')
-  redis.call('DEL', key('loss', id))
+  local loss = redis.call('HMGET', 'tollway:loss:' .. id, 'payer', 'amount')
+  redis.call('DEL', 'tollway:loss:' .. id)
   if loss[1] then
     add_exposure(loss[1], -loss[2])
     add_exposure('*', -loss[2])

@@ -1,24 +1,26 @@
 local function save(id, payment)
-  redis.call('SET', key('payment', id), cmsgpack.pack(payment))
+  redis.call('SET', 'tollway:payment:' .. id, cmsgpack.pack(payment))
 end
 
 local function count_in_purse(id, payment, in_flight)
-  if in_flight then
-    redis.call('HSET', key('purse', payment.purse), id, payment.amount)
-  elseif payment.in_flight then
-    redis.call('HDEL', key('purse', payment.purse), id)
+  if in_flight and not payment.in_flight then
+    redis.call('HSET', 'tollway:purse:' .. payment.purse, id, payment.amount)
+  elseif payment.in_flight and not in_flight then
+    redis.call('HDEL', 'tollway:purse:' .. payment.purse, id)
   end
   payment.in_flight = in_flight
 end
 
 -- A record in flight or in a queue is never forgotten, whatever a step asked for.
 local function schedule(id, payment)
-  if payment.forget_at and not payment.in_flight and not payment.queued then
-    redis.call('ZADD', 'tollway:expiry', payment.forget_at, id)
-    payment.scheduled = true
-  elseif payment.scheduled then
-    redis.call('ZREM', 'tollway:expiry', id)
-    payment.scheduled = nil
+  local at = not payment.in_flight and not payment.queued and payment.forget_at or nil
+  if at ~= payment.scheduled then
+    if at then
+      redis.call('ZADD', 'tollway:expiry', at, id)
+    else
+      redis.call('ZREM', 'tollway:expiry', id)
+    end
+    payment.scheduled = at
   end
 end
 
@@ -30,10 +32,10 @@ local function await(id, payment)
   end
   if waits ~= payment.waits then
     if payment.waits then
-      redis.call('ZREM', key('waits', payment.request), payment.waits)
+      redis.call('ZREM', 'tollway:waits:' .. payment.request, payment.waits)
     end
     if waits then
-      redis.call('ZADD', key('waits', payment.request), 0, waits)
+      redis.call('ZADD', 'tollway:waits:' .. payment.request, 0, waits)
     end
     payment.waits = waits
   end

@@ -1,13 +1,9 @@
-local function seen(name)
-  return tonumber(redis.call('ZSCORE', 'tollway:seen', name))
-end
-
 local function alive(name)
-  return seen(name) ~= nil
+  return redis.call('ZSCORE', 'tollway:seen', name) and true
 end
 
 local function there(client)
-  return (seen(client) or 0) >= NOW - SILENT
+  return tonumber(redis.call('ZSCORE', 'tollway:seen', client) or 0) >= NOW - SILENT
 end
 
 -- Somebody holds the payment.
