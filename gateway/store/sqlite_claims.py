@@ -66,12 +66,12 @@ def reserve(
     if isinstance(beside, Standing):
         return beside
     if known:
-        sqlite_exposure.withdraw(db, claim.id)
+        sqlite_exposure.withdraw(db, values["id"])
     moment = sqlite_exposure.moment(db, claim, caps)
     _take_over_key(db, values)
     values |= sqlite_exposure.recorded(claim, moment)
     fence, attempt, created_at = _again(db, values) if known else _first(db, values)
-    return Claimed(Lease(claim.id, fence), attempt, created_at, _others(db, values), moment, beside)
+    return Claimed(Lease(values["id"], fence), attempt, created_at, _others(db, values), moment, beside)
 
 
 def _known(db: sqlite3.Connection, values: dict[str, Any]) -> bool:
