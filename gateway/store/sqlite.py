@@ -74,15 +74,15 @@ class SqliteStore:
             if worker is not None:
                 await worker.stop()
 
-    async def _write(self, run: Run[T]) -> T:
+    def _write(self, run: Run[T]) -> asyncio.Future[T]:
         if self._writer is None:
             raise StoreUnavailable("the payment store is not open")
-        return await self._writer.call(run)
+        return self._writer.call(run)
 
-    async def _read(self, run: Run[T]) -> T:
+    def _read(self, run: Run[T]) -> asyncio.Future[T]:
         if self._reader is None:
             raise StoreUnavailable("the payment store is not open")
-        return await self._reader.call(run)
+        return self._reader.call(run)
 
     async def ping(self) -> None:
         """Asks both threads and both connections."""

@@ -6,22 +6,35 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.payment import OWED
 from gateway.store import Step
 from gateway.store.record import PURGE_BATCH, Limits, label
-from gateway.store.sqlite_rows import FORGOTTEN, clock, micros
+from gateway.store.sqlite_rows import AMONG, FORGOTTEN, clock, micros
 
-FILE = """
-UPDATE answer SET free_at = CASE WHEN :free THEN coalesce(free_at, :micros) END, spare = :spare
-WHERE seq = :seq AND (spare <> :spare OR (free_at IS NOT NULL) <> :free)
+SPARE = "(:free AND (:unowed OR delivered_at IS NOT NULL))"
+KEEP = f"""
+INSERT INTO answer SELECT seq, :body, CASE WHEN :free THEN :micros END, {SPARE} FROM payment WHERE id = :id
+ON CONFLICT (seq) DO NOTHING
+"""
+
+FILE = f"""
+UPDATE answer SET free_at = CASE WHEN :free THEN coalesce(free_at, :micros) END, spare = now.spare
+FROM (SELECT seq, {SPARE} AS spare FROM payment WHERE id = :id) AS now
+WHERE answer.seq = now.seq AND (answer.spare <> now.spare OR (free_at IS NOT NULL) <> :free)
 """
 
 DELIVERED = f"""
-UPDATE payment SET delivered_at = :now WHERE id = :id AND delivered_at IS NULL AND NOT {FORGOTTEN}
-RETURNING seq, in_flight
+UPDATE payment SET delivered_at = :now WHERE id {AMONG} AND delivered_at IS NULL AND NOT {FORGOTTEN}
+"""
+
+TAKEN = f"""
+UPDATE answer SET free_at = coalesce(free_at, :micros), spare = TRUE
+WHERE NOT spare AND seq IN
+    (SELECT seq FROM payment WHERE id {AMONG} AND delivered_at IS NOT NULL AND NOT in_flight)
 """
 
 ANSWER = f"""
@@ -48,41 +61,44 @@ def answer(db: sqlite3.Connection, payment_id: str, limits: Limits) -> bytes | N
     return bytes(row[0]) if row else None
 
 
-def keep(db: sqlite3.Connection, seq: int, step: Step, delivered: bool, limits: Limits) -> None:
-    """Store what a step brings, and file what is there as the step says."""
-    free = not step.in_flight
-    spare = free and (delivered or step.to not in OWED)
-    body = limits.kept(step.answer)
-    if body is None:
-        _file(db, seq, free, spare, limits)
+def keep(db: sqlite3.Connection, payment_id: str, step: Step, limits: Limits) -> None:
+    """Store what a step brings, or file what is there as the step says."""
+    values = {
+        "id": payment_id,
+        "free": not step.in_flight,
+        "unowed": step.to not in OWED,
+        "micros": micros(),
+        "body": limits.kept(step.answer),
+    }
+    if values["body"] is None:
+        _file(db, values, limits)
         return
-    drop(db, seq)
-    db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (seq, body, micros() if free else None, spare))
+    if not db.execute(KEEP, values).rowcount:  # it takes an earlier one's place
+        drop(db, payment_id)
+        db.execute(KEEP, values)
     _make_room(db, limits)
 
 
-def set_spare(db: sqlite3.Connection, seq: int, limits: Limits) -> None:
+def set_spare(db: sqlite3.Connection, payment_id: str, limits: Limits) -> None:
     """The answer, if there is one, may make room: nobody waits for it any more."""
-    _file(db, seq, True, True, limits)
+    _file(db, {"id": payment_id, "free": True, "unowed": True, "micros": micros()}, limits)
 
 
-def _file(db: sqlite3.Connection, seq: int, free: bool, spare: bool, limits: Limits) -> None:
-    values = {"seq": seq, "free": free, "spare": spare, "micros": micros()}
+def _file(db: sqlite3.Connection, values: Mapping[str, object], limits: Limits) -> None:
     if db.execute(FILE, values).rowcount:
         _make_room(db, limits)
 
 
 def mark_delivered(db: sqlite3.Connection, payment_ids: Sequence[str], limits: Limits) -> None:
     """Delivered answers are no longer owed, and make room once their payment is not in flight."""
-    now = clock()
-    for payment_id in payment_ids:
-        for seq, flying in db.execute(DELIVERED, {"id": label(payment_id), "now": now}).fetchall():
-            if not flying:
-                set_spare(db, seq, limits)
+    among = json.dumps([label(payment_id) for payment_id in payment_ids])
+    values = {"among": among, "now": clock(), "micros": micros()}
+    if db.execute(DELIVERED, values).rowcount and db.execute(TAKEN, values).rowcount:
+        _make_room(db, limits)
 
 
-def drop(db: sqlite3.Connection, seq: int) -> None:
-    db.execute("DELETE FROM answer WHERE seq = ?", (seq,))
+def drop(db: sqlite3.Connection, payment_id: str) -> None:
+    db.execute("DELETE FROM answer WHERE seq = (SELECT seq FROM payment WHERE id = ?)", (payment_id,))
 
 
 def drop_stale(db: sqlite3.Connection, limits: Limits) -> int:

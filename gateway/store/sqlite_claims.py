@@ -21,19 +21,23 @@ from gateway.store.sqlite_purge import forget, release
 from gateway.store.sqlite_rows import FORGOTTEN, LIVE, NEXT_IN_QUEUE, clock
 from gateway.store.sqlite_standing import in_the_way
 
-RESERVE = """
+FIRST = """
 INSERT INTO payment (id, state, fence, attempts, digest, claim, amount, purse, route, queue, payer, request,
                      keyed, moment, exposed, void_at, created_at, updated_at, leased_until, holder, client,
                      in_flight, history)
 VALUES (:id, 'reserved', :now, 1, :digest, :claim, :amount, :purse, :route, :queue, :payer, :request,
         :keyed, :moment, :exposed, :void_at, :now, :now, :until, :by, :by, 1, :mark)
-ON CONFLICT (id) DO UPDATE SET
+"""
+
+AGAIN = """
+UPDATE payment SET
     state = 'reserved', fence = fence + 1, attempts = attempts + 1, claim = :claim, amount = :amount,
     purse = :purse, route = :route, queue = :queue, payer = :payer, request = :request, keyed = :keyed,
     moment = :moment, exposed = :exposed, void_at = :void_at, updated_at = :now, leased_until = :until,
     holder = :by, client = :by, gone = 0, delivered_at = NULL, in_flight = 1, reason = '', note = x'',
     history = history || :mark
-RETURNING seq, fence, attempts, created_at
+WHERE id = :id
+RETURNING fence, attempts, created_at
 """
 
 REDEEM = f"""
@@ -62,24 +66,20 @@ def reserve(
     if isinstance(beside, Standing):
         return beside
     if known:
-        sqlite_exposure.withdraw(db, claim.id)
+        sqlite_exposure.withdraw(db, values["id"])
     moment = sqlite_exposure.moment(db, claim, caps)
     _take_over_key(db, values)
-    row = db.execute(RESERVE, values | sqlite_exposure.recorded(claim, moment)).fetchone()
-    seq, fence, attempt, created_at = row
-    if attempt > 1:
-        sqlite_answers.drop(db, seq)
-    others = _amounts(db, values["purse"], seq)
-    return Claimed(Lease(claim.id, fence), attempt, created_at, others, moment, beside)
+    values |= sqlite_exposure.recorded(claim, moment)
+    fence, attempt, created_at = _again(db, values) if known else _first(db, values)
+    return Claimed(Lease(values["id"], fence), attempt, created_at, _others(db, values), moment, beside)
 
 
 def _known(db: sqlite3.Connection, values: dict[str, Any]) -> bool:
     """Whether there is a record; one past its time is forgotten here."""
-    sql = f"SELECT seq, {FORGOTTEN} FROM payment WHERE id = :id"
-    row = db.execute(sql, values).fetchone()
-    if row and row[1]:
-        forget(db, row[0], values["id"])
-    return bool(row) and not row[1]
+    row = db.execute(f"SELECT {FORGOTTEN} FROM payment WHERE id = :id", values).fetchone()
+    if row and row[0]:
+        forget(db, values["id"])
+    return bool(row) and not row[0]
 
 
 def _values(claim: Claim, by: str, lease: int, max_attempts: int, limits: Limits) -> dict[str, Any]:
@@ -111,24 +111,37 @@ def _take_over_key(db: sqlite3.Connection, values: dict[str, Any]) -> None:
         db.execute("UPDATE payment SET keyed = NULL WHERE keyed = :keyed AND id <> :id", values)
 
 
-def _amounts(db: sqlite3.Connection, purse: str, besides: int) -> int:
+def _first(db: sqlite3.Connection, values: dict[str, Any]) -> tuple[int, int, int]:
+    """Fence, attempt, time of the first."""
+    db.execute(FIRST, values)
+    return values["now"], 1, values["now"]
+
+
+def _again(db: sqlite3.Connection, values: dict[str, Any]) -> tuple[int, int, int]:
+    sqlite_answers.drop(db, values["id"])
+    ((fence, attempt, created_at),) = db.execute(AGAIN, values).fetchall()
+    return fence, attempt, created_at
+
+
+def _others(db: sqlite3.Connection, values: dict[str, Any]) -> int:
     """Summed here: an amount may be as large as 2**256-1."""
-    sql = "SELECT amount FROM payment WHERE purse = ? AND in_flight AND seq <> ?"
-    return sum(int(amount) for (amount,) in db.execute(sql, (purse, besides)))
+    sql = "SELECT amount FROM payment WHERE purse = :purse AND in_flight AND id <> :id"
+    return sum(int(amount) for (amount,) in db.execute(sql, values))
 
 
 def drop(db: sqlite3.Connection, lease: Lease, limits: Limits) -> bool:
     sql = """
-        SELECT seq, attempts, forget_at FROM payment
+        SELECT attempts, forget_at FROM payment
         WHERE id = ? AND fence = ? AND state = 'reserved' AND queued IS NULL"""
-    row = db.execute(sql, (label(lease.payment_id), lease.fence)).fetchone()
+    payment_id = label(lease.payment_id)
+    row = db.execute(sql, (payment_id, lease.fence)).fetchone()
     if row is None:
         return False
-    seq, attempts, forget_at = row
+    attempts, forget_at = row
     if attempts == 1:
-        forget(db, seq, label(lease.payment_id))
+        forget(db, payment_id)
     else:
-        release(db, seq, clock(), limits, forget_at)
+        release(db, payment_id, clock(), limits, forget_at)
     return True
 
 

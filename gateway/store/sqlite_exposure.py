@@ -9,7 +9,7 @@ from gateway.store.record import LOSS_KEPT_MS, exposed, label
 from gateway.store.sqlite_schema import TOTAL
 
 LOSE = """
-INSERT INTO loss SELECT id, payer, exposed, ? FROM payment WHERE seq = ? AND exposed
+INSERT INTO loss SELECT id, payer, exposed, ? FROM payment WHERE id = ? AND exposed
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -25,7 +25,7 @@ def moment(db: sqlite3.Connection, claim: Claim, caps: Caps | None) -> Moment:
 
 
 def withdraw(db: sqlite3.Connection, payment_id: str) -> None:
-    """What an earlier attempt at the same payment put at risk does not count beside the new one."""
+    """What it put at risk does not count any more: it is claimed anew, or its loss counts instead."""
     db.execute("UPDATE payment SET exposed = 0 WHERE id = ? AND exposed", (payment_id,))
 
 
@@ -46,10 +46,10 @@ def recorded(claim: Claim, moment: Moment) -> dict[str, object]:
     return {"moment": moment, "exposed": exposed(claim.exposure) if moment is Moment.DEFERRED else 0}
 
 
-def lose(db: sqlite3.Connection, seq: int, now: int) -> None:
+def lose(db: sqlite3.Connection, payment_id: str, now: int) -> None:
     """The payment's exposure goes on counting, whatever becomes of its record."""
-    db.execute(LOSE, (now + LOSS_KEPT_MS, seq))
-    db.execute("UPDATE payment SET exposed = 0 WHERE seq = ? AND exposed", (seq,))
+    db.execute(LOSE, (now + LOSS_KEPT_MS, payment_id))
+    withdraw(db, payment_id)
 
 
 def recover(db: sqlite3.Connection, payment_id: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
 from gateway.store.record import PURGE_BATCH, label
-from gateway.store.sqlite_rows import clock
+from gateway.store.sqlite_rows import AMONG, clock
 
 EXPIRED = "DELETE FROM fact WHERE name IN (SELECT name FROM fact WHERE until <= ? ORDER BY until LIMIT ?)"
 
@@ -21,10 +22,10 @@ def forget(db: sqlite3.Connection, name: str) -> None:
 
 
 def recall(db: sqlite3.Connection, names: Sequence[str]) -> list[bytes | None]:
-    now = clock()
-    sql = "SELECT value FROM fact WHERE name = ? AND until > ?"
-    found = (db.execute(sql, (label(name), now)).fetchone() for name in names)
-    return [None if row is None else row[0] for row in found]
+    sql = f"SELECT name, value FROM fact WHERE name {AMONG} AND until > :now"
+    asked = [label(name) for name in names]
+    found = dict(db.execute(sql, {"among": json.dumps(asked), "now": clock()}).fetchall())
+    return [found.get(name) for name in asked]
 
 
 def drop_expired(db: sqlite3.Connection, now: int) -> int:

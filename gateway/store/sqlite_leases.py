@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Sequence
 
 from facilitator.base import Outgoing
 from gateway.store.record import Limits, by_nonce, decode_outgoing, encode_outgoing, label
-from gateway.store.sqlite_rows import clock
+from gateway.store.sqlite_rows import AMONG, clock
 
 FREE = "(until <= :now OR NOT EXISTS (SELECT 1 FROM instance WHERE name = owner))"
 HOLD = f"""
@@ -25,8 +26,9 @@ INSERT INTO outgoing (digest, sender, body)
 SELECT :digest, :sender, :body
 WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND NOT {FREE})
 ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
-RETURNING seq
 """
+
+SHARE = "INSERT OR IGNORE INTO outgoing_for SELECT ?, seq FROM outgoing WHERE digest = ?"
 
 WANTED = """
 EXISTS (SELECT 1 FROM outgoing_for AS its JOIN payment ON payment.id = its.payment_id
@@ -53,18 +55,17 @@ def give_up(db: sqlite3.Connection, name: str, owner: str) -> None:
 
 def record(db: sqlite3.Connection, epoch: int, transaction: Outgoing) -> bool:
     body = encode_outgoing(transaction)
+    digest = hashlib.sha256(body).digest()
     values = {
-        "digest": hashlib.sha256(body).digest(),
+        "digest": digest,
         "sender": label(transaction.sender),
         "body": body,
         "epoch": epoch,
         "now": clock(),
     }
-    row = db.execute(RECORD, values).fetchall()
-    if not row:
+    if not db.execute(RECORD, values).rowcount:
         return False
-    shares = [(label(payment_id), row[0][0]) for payment_id in transaction.payment_ids]
-    db.executemany("INSERT OR IGNORE INTO outgoing_for VALUES (?, ?)", shares)
+    db.executemany(SHARE, [(label(payment_id), digest) for payment_id in transaction.payment_ids])
     return True
 
 
@@ -86,5 +87,7 @@ def of(db: sqlite3.Connection, payment_id: str) -> list[Outgoing]:
 
 
 def recorded(db: sqlite3.Connection, payment_ids: Sequence[str]) -> frozenset[str]:
-    sql = "SELECT EXISTS (SELECT 1 FROM outgoing_for WHERE payment_id = ?)"
-    return frozenset(each for each in payment_ids if db.execute(sql, (label(each),)).fetchone()[0])
+    sql = f"SELECT DISTINCT payment_id FROM outgoing_for WHERE payment_id {AMONG}"
+    asked = {label(payment_id): payment_id for payment_id in payment_ids}
+    rows = db.execute(sql, {"among": json.dumps(list(asked))})
+    return frozenset(asked[payment_id] for (payment_id,) in rows)

@@ -5,6 +5,7 @@ The words expect ``:now``, the clock in milliseconds.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ COLUMNS = f"""
     gone OR (delivered_at IS NULL AND {GONE}), delivered_at, settled_at, redemptions, note"""
 """The fields of gateway.store.record.Row, in its order."""
 
+AMONG = "IN (SELECT value FROM json_each(:among))"
+"""One of many (a JSON list of labels), in one statement."""
+
 
 def clock() -> int:
     return time.time_ns() // 1_000_000
@@ -57,10 +61,10 @@ def in_flight(db: sqlite3.Connection, purse: str) -> list[Payment]:
 
 
 def states(db: sqlite3.Connection, payment_ids: Sequence[str]) -> dict[str, State]:
-    now = clock()
-    sql = f"SELECT state FROM payment WHERE id = :id AND NOT {FORGOTTEN}"
-    found = ((key, db.execute(sql, {"id": label(key), "now": now}).fetchone()) for key in payment_ids)
-    return {key: State(row[0]) for key, row in found if row}
+    sql = f"SELECT id, state FROM payment WHERE id {AMONG} AND NOT {FORGOTTEN}"
+    asked = {label(key): key for key in payment_ids}
+    rows = db.execute(sql, {"among": json.dumps(list(asked)), "now": clock()})
+    return {asked[key]: State(state) for key, state in rows}
 
 
 def listing(

@@ -24,12 +24,11 @@ UPDATE payment SET
         WHEN :queued THEN coalesce(queue_seq, {NEXT_IN_QUEUE}) END
 WHERE id = :id AND fence = :fence AND instr(:since, ',' || state || ',') AND NOT {FORGOTTEN}
     AND NOT (state = 'reserved' AND queued IS NULL AND NOT {LIVE})
-RETURNING seq, delivered_at
 """
 
 RENEW = f"""
 UPDATE payment SET leased_until = max(leased_until, :until)
-WHERE id = :id AND fence = :fence AND {LIVE} AND NOT {FORGOTTEN} RETURNING id
+WHERE id = :id AND fence = :fence AND {LIVE} AND NOT {FORGOTTEN}
 """
 
 BEGINS = f"instr('{state_set(TO_SETTLE)}', ',' || state || ',')"
@@ -51,8 +50,9 @@ LEFT = f"UPDATE payment SET gone = 1 WHERE id = :id AND delivered_at IS NULL AND
 
 def advance(db: sqlite3.Connection, lease: Lease, step: Step, limits: Limits) -> bool:
     now = clock()
+    payment_id = label(lease.payment_id)
     values = {
-        "id": label(lease.payment_id),
+        "id": payment_id,
         "fence": lease.fence,
         "since": state_set(step.since),
         "to": step.to,
@@ -68,20 +68,14 @@ def advance(db: sqlite3.Connection, lease: Lease, step: Step, limits: Limits) ->
         "lost": step.lost,
         "redeemed": step.redeemed,
     }
-    row = db.execute(ADVANCE, values).fetchall()
-    if not row:
+    if not db.execute(ADVANCE, values).rowcount:
         return False
-    seq, delivered_at = row[0]
-    _count(db, seq, label(lease.payment_id), step, now)
-    sqlite_answers.keep(db, seq, step, delivered_at is not None, limits)
-    return True
-
-
-def _count(db: sqlite3.Connection, seq: int, payment_id: str, step: Step, now: int) -> None:
     if step.lost:
-        sqlite_exposure.lose(db, seq, now)
+        sqlite_exposure.lose(db, payment_id, now)
     if step.to is State.SETTLED:
         sqlite_exposure.recover(db, payment_id)
+    sqlite_answers.keep(db, payment_id, step, limits)
+    return True
 
 
 def renew(db: sqlite3.Connection, leases: Sequence[Lease], lease: int) -> frozenset[str]:
@@ -90,7 +84,8 @@ def renew(db: sqlite3.Connection, leases: Sequence[Lease], lease: int) -> frozen
     ours: set[str] = set()
     for held in leases:
         values = {"until": now + lease, "id": label(held.payment_id), "fence": held.fence, "now": now}
-        ours.update(payment_id for (payment_id,) in db.execute(RENEW, values).fetchall())
+        if db.execute(RENEW, values).rowcount:
+            ours.add(held.payment_id)
     return frozenset(ours)
 
 
@@ -114,5 +109,4 @@ def mark(db: sqlite3.Connection, delivered: Sequence[str], left: Sequence[str], 
     if delivered:
         sqlite_answers.mark_delivered(db, delivered, limits)
     now = clock()
-    for payment_id in left:
-        db.execute(LEFT, {"id": label(payment_id), "now": now})
+    db.executemany(LEFT, [{"id": label(payment_id), "now": now} for payment_id in left])

@@ -1,7 +1,9 @@
 """A thread that owns one SQLite connection, so that the event loop never waits for a disk.
 
 Calls that arrive while a transaction is being made durable are taken together into the
-next one (group commit): a hundred payments share one fsync.
+next one (group commit): a hundred payments share one fsync. They go over in groups both ways:
+what one turn of the event loop asks for wakes the thread once, and what one transaction did
+wakes the loop once.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.errors import StoreUnavailable, TollwayError
 from gateway.store.record import DEADLINE, PURGE_EVERY
@@ -25,11 +26,11 @@ Run = Callable[[sqlite3.Connection], T]
 FAULTS = (sqlite3.Error, OverflowError, UnicodeError, TollwayError)
 """What a call may raise: the file's troubles, values SQLite cannot hold, a file that cannot be opened."""
 MOST_AT_ONCE = 256
+"""Calls in one transaction, and the rest of the last group."""
 POLL = 0.0005
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One call: what to do, who waits for it (nobody for housekeeping), until when (monotonic)."""
 
     run: Run[Any]
@@ -37,8 +38,7 @@ class Job:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a job."""
 
     job: Job
@@ -57,7 +57,14 @@ class Worker:
         self._begin_sql = begin
         self._chore = chore
         self._chore_at = 0.0
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._asked: list[Job] = []
+        """In this turn of the event loop."""
+        self._waiting: dict[asyncio.Future[Any], float] = {}
+        """Who has no answer yet, and until when: in that order."""
+        self._watched = False
+        """Whether a timer is set for the first of them."""
+        self._groups: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._stopping = False
         self._connection: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="tollway-store", daemon=True)
@@ -70,39 +77,59 @@ class Worker:
     async def stop(self) -> None:
         """Finish what was submitted and close the connection."""
         if self._thread.is_alive():
-            self._jobs.put(None)
+            self._hand_over()
+            self._stopping = True
+            self._groups.put([])  # wakes it
             await asyncio.to_thread(self._thread.join)
 
-    async def call(self, run: Run[T]) -> T:
+    def call(self, run: Run[T]) -> asyncio.Future[T]:
         """Run in a transaction; acknowledged when committed."""
         if self._loop is None or not self._thread.is_alive():
             raise StoreUnavailable("the payment store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(Job(run, future, time.monotonic() + DEADLINE))
-        # Not asyncio.timeout: on a loop that was busy for long, an answer that is there must count.
-        await asyncio.wait((future,), timeout=DEADLINE)
-        if not future.done():
-            future.cancel()
-            raise StoreUnavailable
-        return future.result()
+        deadline = time.monotonic() + DEADLINE
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(Job(run, future, deadline))
+        self._waiting[future] = deadline
+        if not self._watched:
+            self._watch(self._loop)
+        return future
+
+    def _hand_over(self) -> None:
+        self._groups.put(self._asked)
+        self._asked = []
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for all: an answer costs none of its own."""
+        first = next(iter(self._waiting.values()), None)
+        self._watched = first is not None
+        if first is not None:
+            loop.call_at(first, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On a loop that was busy for long, an answer that is there was delivered before this runs."""
+        now = loop.time()
+        for future in [future for future, deadline in self._waiting.items() if deadline <= now]:
+            del self._waiting[future]
+            if not future.done():
+                future.set_exception(StoreUnavailable())
+        self._watch(loop)
 
     def _work(self) -> None:
-        working = True
-        while working:
-            jobs = self._take()
-            working = None not in jobs
-            if batch := [job for job in jobs if job is not None]:
-                self._hand_out(self._attend(batch))
+        while not (self._stopping and self._groups.empty()):
+            if jobs := self._take():
+                self._hand_out(self._attend(jobs))
             self._housekeeping()
         self._discard()
 
-    def _take(self) -> list[Job | None]:
+    def _take(self) -> list[Job]:
         """Everything that waits by now; nothing when it is time for housekeeping."""
-        jobs: list[Job | None] = []
+        jobs: list[Job] = []
         with suppress(queue.Empty):
-            jobs.append(self._jobs.get(timeout=PURGE_EVERY))
-            while len(jobs) < MOST_AT_ONCE:
-                jobs.append(self._jobs.get_nowait())
+            jobs += self._groups.get(timeout=PURGE_EVERY)
+            while len(jobs) < MOST_AT_ONCE and not self._groups.empty():
+                jobs += self._groups.get_nowait()
         return jobs
 
     def _housekeeping(self) -> None:
@@ -151,17 +178,15 @@ class Worker:
     def _hand_out(self, outcomes: Sequence[Outcome]) -> None:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                self._loop.call_soon_threadsafe(_deliver, outcomes)
+                self._loop.call_soon_threadsafe(self._deliver, outcomes)
 
-
-def _deliver(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        future = outcome.job.future
-        if future is None or future.done():
-            continue
-        if outcome.error is None:
-            future.set_result(outcome.value)
-        else:
-            unavailable = StoreUnavailable()
-            unavailable.__cause__ = outcome.error
-            future.set_exception(unavailable)
+    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        for job, value, error in outcomes:
+            if job.future is None or self._waiting.pop(job.future, None) is None or job.future.done():
+                continue
+            if error is None:
+                job.future.set_result(value)
+            else:
+                unavailable = StoreUnavailable()
+                unavailable.__cause__ = error
+                job.future.set_exception(unavailable)

@@ -162,7 +162,7 @@ async def test_what_was_refused_for_a_lock_does_not_happen_later(store: Store, f
 
 async def test_what_waited_too_long_does_not_happen_later(store: Store) -> None:
     worker = store._writer  # type: ignore[attr-defined]
-    slow = asyncio.create_task(worker.call(lambda db: time.sleep(1.1)))
+    slow = worker.call(lambda db: time.sleep(1.1))
     await asyncio.sleep(0.05)
     claim = make_claim()
     await asyncio.gather(
