@@ -18,9 +18,9 @@ from multidict import CIMultiDictProxy
 
 from gateway.answers import CONTINUE
 from gateway.budget import Hold
+from gateway.connection import Connection
 from gateway.errors import ClientError
 from gateway.headers import Field, values
-from gateway.listener import Connection
 from policies.target import BadTarget, Target, canonical, origin_form, valid_authority
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
