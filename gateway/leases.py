@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from gateway.errors import StoreUnavailable
 from gateway.payment import Lease
@@ -20,16 +19,26 @@ TOGETHER = 500
 
 
 class Kept:
-    """A lease that is being renewed."""
+    """A lease that is being renewed until the context is left."""
 
-    __slots__ = ("lease", "lost", "until")
+    __slots__ = ("_held", "lease", "lost", "until")
 
-    def __init__(self, lease: Lease, until: float) -> None:
+    def __init__(self, held: dict[str, Kept], lease: Lease, until: float) -> None:
+        """``held``: all of them, by the payment's id."""
+        self._held = held
         self.lease = lease
         self.lost = False
         """Whether the store has said that it is not ours any more."""
         self.until = until
         """Our own clock (monotonic seconds) up to which it was ours when last asked."""
+
+    def __enter__(self) -> Self:
+        self._held[self.lease.payment_id] = self
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self._held.get(self.lease.payment_id) is self:
+            del self._held[self.lease.payment_id]
 
     @property
     def doubtful(self) -> bool:
@@ -47,15 +56,9 @@ class Leases:
         self._store = store
         self._held: dict[str, Kept] = {}
 
-    @contextmanager
-    def kept(self, lease: Lease, taken_at: float) -> Iterator[Kept]:
-        """Renew ``lease`` until the context is left; ``taken_at`` is before it was asked for (monotonic)."""
-        kept = self._held[lease.payment_id] = Kept(lease, taken_at + LEASE)
-        try:
-            yield kept
-        finally:
-            if self._held.get(lease.payment_id) is kept:
-                del self._held[lease.payment_id]
+    def kept(self, lease: Lease, taken_at: float) -> Kept:
+        """``lease``, to be renewed; ``taken_at`` is before it was asked for (monotonic)."""
+        return Kept(self._held, lease, taken_at + LEASE)
 
     async def run(self) -> None:
         """Renew for ever; a store that is down is tried again."""
