@@ -21,7 +21,7 @@ from facilitator.crashpoints import reach
 from gateway import steps
 from gateway.accept import still_there
 from gateway.answers import Answer, Written
-from gateway.budget import Budget, Hold
+from gateway.budget import Budget
 from gateway.deliveries import Deliveries
 from gateway.errors import Problem
 from gateway.forward import Fetched
@@ -115,7 +115,8 @@ class Exchange:
         """The listener's handler: every outcome is an answer, every Problem is rendered here."""
         entry, hold = begun.entry, self._budget.hold()
         try:
-            answer = await self._answer(begun, hold)
+            found = await self._intake.take(begun.later, hold)
+            answer = await self._reserve(found) if isinstance(found, Purchase) else found
         except Problem as problem:
             answer = self._renderer.problem(problem, entry)
         except BaseException:
@@ -128,10 +129,6 @@ class Exchange:
             hold.release()
         self._renderer.finished(entry, answer.status, gone_out=isinstance(answer, Written))
         return answer
-
-    async def _answer(self, begun: Begun, hold: Hold) -> Answer | Written:
-        purchase = await self._intake.take(begun.later, hold)
-        return await self._reserve(purchase) if isinstance(purchase, Purchase) else purchase
 
     # RESERVE
 

@@ -119,8 +119,8 @@ class Intake:
             return answer
         return partial(self._read, presented, incoming, route, quotes, body, entry)
 
-    async def _pass_through(self, incoming: Incoming, route: Route, hold: Hold) -> Written:
-        return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
+    def _pass_through(self, incoming: Incoming, route: Route, hold: Hold) -> Awaitable[Written]:
+        return self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
 
     def _names(self, route: Route) -> list[str]:
         return [header for name in route.accept for header in self._rails[name].headers]
