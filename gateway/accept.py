@@ -18,9 +18,10 @@ from multidict import CIMultiDictProxy
 
 from gateway.answers import CONTINUE
 from gateway.budget import Hold
+from gateway.connection import Connection
 from gateway.errors import ClientError
 from gateway.headers import Field, values
-from gateway.listener import Connection
+from policies.facts import RequestFacts
 from policies.target import BadTarget, Target, canonical, origin_form, valid_authority
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -55,6 +56,13 @@ class Incoming:
     fields: Sequence[Field]
     forwarded: Forwarded
     id: str
+    _facts: RequestFacts | None = None
+
+    def facts(self, body: bytes | None) -> RequestFacts:
+        """What rules may read of it; the same for the same ``body``, which is read but once."""
+        if self._facts is None or self._facts.body is not body:
+            self._facts = RequestFacts(self.method, self.host, self.target, self.headers, body)
+        return self._facts
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:

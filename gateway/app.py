@@ -31,7 +31,7 @@ from gateway.forward import Forwarder
 from gateway.handout import Handout
 from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
-from gateway.listener import Limits, Listener
+from gateway.listener import Listener
 from gateway.observe import Metrics, flush, log
 from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes
@@ -39,6 +39,7 @@ from gateway.presence import Presence
 from gateway.pricing import Pricing
 from gateway.rails.base import Rail
 from gateway.rails.x402 import X402Rail
+from gateway.receiving import Limits
 from gateway.redemption import Redemption
 from gateway.relay import Relay
 from gateway.reloading import reloaded

@@ -11,7 +11,8 @@ import socket
 from contextlib import suppress
 from typing import cast
 
-from gateway.listener import Connection, Listener
+from gateway.connection import Connection
+from gateway.listener import Listener
 
 GRACE = 0.5
 """Seconds in which a connection that was just made may still send its request."""

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -23,7 +21,7 @@ from facilitator.crashpoints import reach
 from gateway import steps
 from gateway.accept import still_there
 from gateway.answers import Answer, Written
-from gateway.budget import Budget, Hold
+from gateway.budget import Budget
 from gateway.deliveries import Deliveries
 from gateway.errors import Problem
 from gateway.forward import Fetched
@@ -33,7 +31,7 @@ from gateway.leases import LEASE, Kept, Leases
 from gateway.observe import Metrics
 from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes, in_progress
-from gateway.payment import Claimed, Moment, Payment, Standing, State, Why
+from gateway.payment import Claim, Claimed, Moment, Payment, Standing, State, Why
 from gateway.presence import Presence
 from gateway.purchase import Purchase
 from gateway.rails.base import Measure
@@ -117,7 +115,8 @@ class Exchange:
         """The listener's handler: every outcome is an answer, every Problem is rendered here."""
         entry, hold = begun.entry, self._budget.hold()
         try:
-            answer = await self._answer(begun, hold)
+            found = await self._intake.take(begun.later, hold)
+            answer = await self._reserve(found) if isinstance(found, Purchase) else found
         except Problem as problem:
             answer = self._renderer.problem(problem, entry)
         except BaseException:
@@ -131,10 +130,6 @@ class Exchange:
         self._renderer.finished(entry, answer.status, gone_out=isinstance(answer, Written))
         return answer
 
-    async def _answer(self, begun: Begun, hold: Hold) -> Answer | Written:
-        purchase = await self._intake.take(begun.later, hold)
-        return await self._reserve(purchase) if isinstance(purchase, Purchase) else purchase
-
     # RESERVE
 
     async def _reserve(self, purchase: Purchase) -> Answer | Written:
@@ -146,21 +141,20 @@ class Exchange:
                 return self._outcomes.refused(purchase, purchase.credential.refused)
             return await self._redemption.answer(purchase, Standing(recorded, Why.SAME))
         taken_at = time.monotonic()
-        reserved = await self._claim(purchase)
+        reserved = await self._claim(purchase, claim)
         if isinstance(reserved, Standing):
             return await self._redemption.answer(purchase, reserved)
         reach("K1")
         self._reached(purchase, State.RESERVED)
         with self._leases.kept(reserved.lease, taken_at) as kept:
-            async with self._watched(purchase, kept):
-                return await self._claimed(purchase, reserved, kept)
+            return await self._watched(purchase, reserved, kept)
 
-    async def _claim(self, purchase: Purchase) -> Claimed | Standing:
+    async def _claim(self, purchase: Purchase, claim: Claim) -> Claimed | Standing:
         """Claims again where clients that seemed to wait beside this one went with their process."""
         while True:
             by = await self._presence.name()
             reserved = await self._store.reserve(
-                purchase.claim(),
+                claim,
                 by=by,
                 lease=LEASE,
                 max_attempts=purchase.route.max_attempts,
@@ -175,15 +169,14 @@ class Exchange:
             else:
                 return reserved
 
-    @asynccontextmanager
-    async def _watched(self, purchase: Purchase, kept: Kept) -> AsyncIterator[None]:
+    async def _watched(self, purchase: Purchase, claimed: Claimed, kept: Kept) -> Answer | Written:
         """While a payment is worked on, a client that leaves is noted at once."""
         payment_id = kept.lease.payment_id
         purchase.connection.on_ended = lambda: self._deliveries.left(payment_id)
         if purchase.client_left:
             self._deliveries.left(payment_id)
         try:
-            yield
+            return await self._claimed(purchase, claimed, kept)
         except Problem:
             # It will come again; whether this payment is settled by then is not known here.
             await self._deliveries.leave(payment_id)

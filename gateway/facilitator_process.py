@@ -27,10 +27,11 @@ from gateway.errors import Problem, StoreUnavailable, StoreUnfit
 from gateway.facilitating import StoreSettlements
 from gateway.facilitators import chain_of, local
 from gateway.leases import Leases
-from gateway.listener import Limits, Listener
+from gateway.listener import Listener
 from gateway.observe import Metrics, configure_logs, log, say
 from gateway.presence import Presence
 from gateway.rails.x402 import X402Rail
+from gateway.receiving import Limits
 from gateway.settings import FacilitatorServer, Network, Settings
 from gateway.settlement import Settler
 from gateway.store.connect import store_of

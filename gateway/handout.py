@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from facilitator.crashpoints import reach
@@ -54,7 +53,7 @@ class Handout:
     async def fetch(self, purchase: Purchase, payment_id: str, measure: Measure) -> Fetched:
         """The whole answer, held back, and measured where it is paid for. UpstreamError: nothing was
         passed on."""
-        with self._timed(purchase):
+        with _Timed(purchase, self._metrics):
             reach("K3")
             fetched = await self._forwarder.fetch(
                 purchase.incoming,
@@ -68,7 +67,8 @@ class Handout:
         if fetched.status not in purchase.route.success:
             return fetched
         measure.begin(*_content(fetched.fields))
-        return replace(fetched, body=measure.feed(fetched.body) + measure.end())
+        body = measure.feed(fetched.body) + measure.end()
+        return fetched if body is fetched.body else replace(fetched, body=body)
 
     async def stream(
         self,
@@ -84,7 +84,7 @@ class Handout:
         ``commit`` is called before the last bytes; what it raises breaks the answer off, and so does
         doubt about the lease before that.
         """
-        with self._timed(purchase):
+        with _Timed(purchase, self._metrics):
             reach("K3")
             payment_id = kept.lease.payment_id
             upstream, extra = purchase.route.upstream, self._extra(purchase, payment_id, measure)
@@ -121,15 +121,23 @@ class Handout:
     def _timeout(self, purchase: Purchase) -> float:
         return self._pricing.timeout(purchase.route)
 
-    @contextmanager
-    def _timed(self, purchase: Purchase) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            entry, upstream = purchase.entry, purchase.route.upstream
-            entry.upstream_seconds = time.monotonic() - started
-            self._metrics.upstream_seconds.labels(upstream).observe(entry.upstream_seconds)
+
+class _Timed:
+    """Counts the time inside as the upstream's."""
+
+    __slots__ = ("_metrics", "_purchase", "_started")
+
+    def __init__(self, purchase: Purchase, metrics: Metrics) -> None:
+        self._purchase = purchase
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *args: object) -> None:
+        seconds = time.monotonic() - self._started
+        self._purchase.entry.upstream_seconds = seconds
+        self._metrics.upstream_seconds.labels(self._purchase.route.upstream).observe(seconds)
 
 
 def _asked(purchase: Purchase, measure: Measure) -> bytes:

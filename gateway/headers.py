@@ -7,7 +7,7 @@ INTERFACE section 3 for the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 
 from gateway.errors import ClientError
@@ -46,6 +46,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_NONE: frozenset[bytes] = frozenset()
 _OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
 """What ``Connection`` says that names no further field: those fields are dropped anyway."""
 _FRAMING = frozenset({b"content-length", b"host", b"expect"})
@@ -90,11 +91,10 @@ _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 def nominated(fields: Iterable[Field]) -> frozenset[bytes]:
     """The names that ``Connection`` declares hop-by-hop."""
-    names: set[bytes] = set()
-    for name, value in fields:
-        if len(name) == 10 and name.lower() == b"connection":
-            names.update(token.strip().lower() for token in value.split(b","))
-    return frozenset(names - _OPTIONS)
+    said = [value for name, value in fields if len(name) == 10 and name.lower() == b"connection"]
+    if not said:
+        return _NONE
+    return frozenset(token.strip().lower() for token in b",".join(said).split(b",")) - _OPTIONS
 
 
 def for_upstream(fields: Sequence[Field], *, trusted: bool = False) -> list[Field]:
@@ -167,16 +167,15 @@ def _kept_directives(value: bytes) -> list[bytes]:
     return [part for part in directives if part and not part.lower().startswith(dropped)]
 
 
-def credential(fields: Iterable[Field], accepted: Iterable[str]) -> tuple[str, str] | None:
+def credential(fields: Iterable[Field], accepted: Collection[str]) -> tuple[str, str] | None:
     """The one payment credential of a request among ``accepted`` header names.
 
     ClientError 400 when there is more than one, or one twice: which would be verified, which settled?
     """
-    wanted = frozenset(accepted)
     found = [
         (CREDENTIALS[low], value)
         for name, value in fields
-        if (low := name.lower()) in CREDENTIALS and CREDENTIALS[low] in wanted
+        if (low := name.lower()) in CREDENTIALS and CREDENTIALS[low] in accepted
     ]
     if len(found) > 1:
         raise ClientError("malformed_payment", "send exactly one payment credential, once")

@@ -62,6 +62,7 @@ class Intake:
         self._acceptor = acceptor
         self._pricing = pricing
         self._rails = {rail.name: rail for rail in rails}
+        self._by_header = {header: rail for rail in rails for header in rail.headers}
         self._watch = watch
         self._relay = relay
         self._outcomes = outcomes
@@ -109,8 +110,7 @@ class Intake:
         if route.free:
             return partial(self._pass_through, incoming, route)
         self._watch.require()
-        names = self._names(route)
-        presented = headers.credential(incoming.fields, names)
+        presented = headers.credential(incoming.fields, self._names(route))
         quotes = self._pricing.quotes(incoming, route, body)
         if presented is None:
             self._renderer.challenged(entry)
@@ -119,8 +119,8 @@ class Intake:
             return answer
         return partial(self._read, presented, incoming, route, quotes, body, entry)
 
-    async def _pass_through(self, incoming: Incoming, route: Route, hold: Hold) -> Written:
-        return await self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
+    def _pass_through(self, incoming: Incoming, route: Route, hold: Hold) -> Awaitable[Written]:
+        return self._relay.pass_through(incoming, route.upstream, self._pricing.timeout(route))
 
     def _names(self, route: Route) -> list[str]:
         return [header for name in route.accept for header in self._rails[name].headers]
@@ -139,7 +139,7 @@ class Intake:
         hold: Hold,
     ) -> Purchase | Answer:
         header, value = presented
-        rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)
+        rail = self._by_header[header]
         key = headers.idempotency_key(incoming.fields)
         try:
             credential = rail.read(header, value, quotes, key)

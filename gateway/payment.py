@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class State(StrEnum):
@@ -84,18 +85,17 @@ def allowed_from(to: State) -> frozenset[State]:
     return frozenset(state for state, targets in TRANSITIONS.items() if to in targets)
 
 
+@lru_cache(maxsize=1024)
 def payment_id(replay_key: str) -> str:
-    """The public id of the payment behind a replay key: the same key, the same id."""
+    """The public id of the payment behind a replay key: the same key, the same id. One payment's is asked for
+    several times."""
     return "pay_" + hashlib.sha256(replay_key.encode()).hexdigest()[:32]
 
 
 def request_digest(method: str, path: str, query: str | None, body: bytes) -> str:
     """Bind a payment to one request: method, canonical path, raw query, body (hex SHA-256)."""
     head = f"{method} {path}" if query is None else f"{method} {path}?{query}"
-    outer = hashlib.sha256(head.encode("ascii"))
-    outer.update(b"\n")
-    outer.update(hashlib.sha256(body).digest())
-    return outer.hexdigest()
+    return hashlib.sha256(b"%b\n%b" % (head.encode("ascii"), hashlib.sha256(body).digest())).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from gateway.accept import Incoming
 from gateway.errors import ClientError
 from gateway.rails.base import Quote
-from policies.facts import RequestFacts
 from policies.price import AmbiguousPrice
 from policies.route import Route
 from policies.table import MethodNotAllowed, NeedsBody, NoRoute, Outcome, RouteTable
@@ -89,7 +88,7 @@ class Pricing:
 
     def _quote(self, incoming: Incoming, route: Route, body: bytes | None) -> Quote:
         try:
-            money = route.money(_facts(incoming, body))
+            money = route.money(incoming.facts(body))
         except AmbiguousPrice as error:
             raise ClientError("ambiguous_price", str(error)) from error
         assert money is not None, "free routes are not quoted"
@@ -106,12 +105,8 @@ class Pricing:
 
 def _match(table: RouteTable, incoming: Incoming, body: bytes | None) -> Outcome:
     try:
-        return table.match(_facts(incoming, body))
+        return table.match(incoming.facts(body))
     except BadTarget as error:
         raise ClientError("bad_target", str(error)) from error
     except AmbiguousPrice as error:
         raise ClientError("ambiguous_price", str(error)) from error
-
-
-def _facts(incoming: Incoming, body: bytes | None) -> RequestFacts:
-    return RequestFacts(incoming.method, incoming.host, incoming.target, incoming.headers, body)

@@ -7,7 +7,7 @@ from typing import cast
 
 from gateway.accept import Incoming
 from gateway.budget import Hold
-from gateway.listener import Connection
+from gateway.connection import Connection
 from gateway.payment import Caps, Claim, Moment
 from gateway.rails.base import Credential, Quote, Rail, Wanted
 from gateway.render import Entry

@@ -13,10 +13,10 @@ from facilitator.http1.answer import Answer
 from facilitator.http1.request import Body
 from gateway.accept import Incoming, invite_body
 from gateway.answers import Head, Written, framing, has_body, send, stays_open
+from gateway.connection import Connection
 from gateway.errors import ClientError, Problem, UpstreamError
 from gateway.forward import Forwarder, checked_fields, next_of, pour
 from gateway.headers import from_upstream, values
-from gateway.listener import Connection
 from gateway.tunnel import tunnel
 
 _CLIENT_GONE = 499

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from facilitator.http1.connection import Connection as Upstream
-from gateway.listener import Connection as Client
+from gateway.connection import Connection as Client
 
 _PIPE_LIMIT = 256 * 1024
 """Bytes that may wait for a side before no more is read for it."""

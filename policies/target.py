@@ -17,7 +17,7 @@ OPT_IN = {"2F": "slash", "25": "percent", "3B": "semicolon"}
 """Escapes a route may opt into (``allow_encoded``), by their hex."""
 
 REMEMBERED, MEMORABLE = 1024, 512
-"""Targets that are remembered, and the longest such: what strangers send must not fill memory."""
+"""Paths that are remembered, and the longest such: what strangers send must not fill memory."""
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
 _PATH = re.compile(r"""/[!$%&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]*\Z""")
@@ -56,22 +56,25 @@ class Target:
 
 def canonical(raw: str) -> Target:
     """The canonical form of an origin-form target (RFC 9112 section 3.2.1); BadTarget if it has none."""
-    return _remembered(raw) if len(raw) <= MEMORABLE else _canonical(raw)
-
-
-def _canonical(raw: str) -> Target:
     path, mark, query = raw.partition("?")
-    if not _PATH.match(path):
-        raise BadTarget("the path must start with / and hold only printable ASCII that RFC 3986 allows")
+    target = _remembered(path) if len(path) <= MEMORABLE else _canonical(path)
+    if not mark:
+        return target
     if not _QUERY.match(query):
         raise BadTarget("the query must be printable ASCII without #")
+    return Target(target.path, query, target.segments, target.encoded)
+
+
+def _canonical(path: str) -> Target:
+    if not _PATH.match(path):
+        raise BadTarget("the path must start with / and hold only printable ASCII that RFC 3986 allows")
     encoded: set[str] = {"semicolon"} if ";" in path else set()
     if "%" in path:
         _refuse_broken_utf8(path)
         path = _ESCAPE.sub(lambda escape: _normal(escape[1].upper(), encoded), path)
     if encoded:
         _refuse_hidden_dots(path)
-    return Target(path, query if mark else None, _segments(path), frozenset(encoded))
+    return Target(path, None, _segments(path), frozenset(encoded))
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_canonical)

@@ -7,8 +7,10 @@ which terms were quoted, the replay key, and what is kept to settle with.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -59,6 +61,7 @@ from policies.route import Terms
 
 Offers = Callable[[Money, Terms | None], Sequence[PaymentRequirements]]
 _TERMS = tuple(each.name for each in fields(PaymentRequirements))
+_terms_of = attrgetter(*_TERMS)
 _MOST_RECENT = 256
 _VERSIONS = {name: version for version, name in PAYMENT_HEADER.items()}
 
@@ -91,7 +94,8 @@ class X402Rail:
 
     def challenge(self, quote: Quote, error: str) -> Challenge | None:
         """The v2 header and the v1 body (x402 v1 and v2, PaymentRequired), for networks with gas."""
-        offers = [offer for offer in self._asked(quote) if self._facilitator.ready(offer.network)]
+        offers = self._offers(quote.money, quote.terms)
+        offers = [self._told(offer) for offer in offers if self._facilitator.ready(offer.network)]
         if not offers:
             return None
         about = (offers, quote.resource, quote.description, quote.mime_type, error)
@@ -110,7 +114,7 @@ class X402Rail:
             payload = decode_payment(value, _VERSIONS[header], self._opaque)
         except MalformedPayment as error:
             raise MalformedCredential(str(error)) from error
-        offers = [offer for quote in quotes for offer in self._asked(quote)]
+        offers = [offer for quote in quotes for offer in self._offers(quote.money, quote.terms)]
         terms = match(payload, offers)
         if isinstance(payload, OpaquePayload):
             try:
@@ -124,7 +128,9 @@ class X402Rail:
         if recover(digest(payload.authorization, domain), payload.signature) != payload.authorization.sender:
             return Refusal(INVALID_SIGNATURE)
         refused = terms if isinstance(terms, Refused) else self._refused(payload, terms, quotes[0])
-        return self._credential(payload, domain, None if refused is None else Refusal(refused.reason))
+        return self._credential(
+            payload, self._told(domain), None if refused is None else Refusal(refused.reason)
+        )
 
     async def verify(self, credential: Credential, others: OtherClaims, wanted: Wanted) -> Refusal | None:
         """Ask the facilitator; the payer's other claims are subtracted from its balance."""
@@ -186,13 +192,10 @@ class X402Rail:
         """What a payment is that was checked against terms somebody else named (``tollway facilitator``)."""
         return self._credential(payload, terms, None)
 
-    def _asked(self, quote: Quote) -> Sequence[PaymentRequirements]:
-        """What a quote is asked for, with what the facilitators want clients to know."""
-        offers = self._offers(quote.money, quote.terms)
-        told = [self._facilitator.extra(each.network, each.scheme) for each in offers]
-        if not any(told):
-            return offers
-        return [replace(each, extra=extra) for each, extra in zip(offers, told, strict=True)]
+    def _told(self, offer: PaymentRequirements) -> PaymentRequirements:
+        """An offer with what its facilitator wants clients to know."""
+        extra = self._facilitator.extra(offer.network, offer.scheme)
+        return replace(offer, extra=extra) if extra else offer
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):
@@ -230,6 +233,7 @@ class X402Rail:
             return Refusal(terms.reason)
         if not same_resource(payload, quote.resource):
             return Refusal(INVALID_REQUIREMENTS)
+        terms = self._told(terms)
         key = f"{terms.network}:{terms.scheme}:{signed_digest(payload)}".lower()
         return Credential(
             rail=self.name,
@@ -270,18 +274,19 @@ def _payer(payload: Payload) -> str:
 
 
 def _write_terms(payload: Payload, terms: PaymentRequirements) -> bytes:
+    requirements = dict(zip(_TERMS, _terms_of(terms), strict=True))
     # As text: it may be larger than a JSON number is read exactly.
-    requirements = {name: getattr(terms, name) for name in _TERMS} | {"amount": str(terms.amount)}
+    requirements["amount"] = str(terms.amount)
     if isinstance(payload, OpaquePayload):
         # As text: what is signed in it may depend on how it is written.
         return orjson.dumps({"raw": payload.raw.decode(), "requirements": requirements})
-    signed = {"v": payload.version, "payment": payment_document(payload)}
-    written = orjson.dumps(signed | {"requirements": requirements})
+    signed = {"v": payload.version, "payment": payment_document(payload), "requirements": requirements}
+    written = orjson.dumps(signed)
     _remembered(written, payload, terms)
     return written
 
 
-_recent: dict[bytes, tuple[Payload, PaymentRequirements]] = {}
+_recent: OrderedDict[bytes, tuple[Payload, PaymentRequirements]] = OrderedDict()
 """By what is recorded of them: a payment is read when it comes, verified, settled and receipted."""
 
 
@@ -293,7 +298,7 @@ def _remembered(
     terms: bytes, payload: Payload, requirements: PaymentRequirements
 ) -> tuple[Payload, PaymentRequirements]:
     if len(_recent) >= _MOST_RECENT:
-        del _recent[next(iter(_recent))]
+        _recent.popitem(last=False)
     read = _recent[terms] = (payload, requirements)
     return read
 

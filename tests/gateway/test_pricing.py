@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from gateway.accept import Forwarded, Incoming
 from gateway.errors import ClientError
 from gateway.pricing import Pricing
 from policies.price import parse_price
@@ -16,10 +17,10 @@ from policies.table import RouteTable
 from policies.target import canonical
 
 
-def incoming(target: str, method: str = "GET", **headers: str) -> Any:
-    return SimpleNamespace(
-        method=method, host="gw.test", target=canonical(target), headers=CIMultiDict(headers)
-    )
+def incoming(target: str, method: str = "GET", **headers: str) -> Incoming:
+    raw: Any = SimpleNamespace(headers=CIMultiDict(headers))
+    told = Forwarded("203.0.113.9", "http", "gw.test", trusted=False)
+    return Incoming(raw, method, canonical(target), "gw.test", (), told, "id")
 
 
 def table(*routes: Route) -> RouteTable:
@@ -92,3 +93,10 @@ def test_what_has_no_route_says_why(target: str, method: str, code: str) -> None
     prices = pricing(route("/paid", "$0.01", methods=frozenset({"GET", "HEAD"})))
     with pytest.raises(ClientError, match=code):
         prices.route(incoming(target, method), None)
+
+
+def test_a_body_is_read_once_for_matching_and_pricing() -> None:
+    asked, body = incoming("/paid", "POST", **{"Content-Type": "application/json"}), b'{"size": "large"}'
+    assert asked.facts(None).body is None
+    assert asked.facts(body) is asked.facts(body) and asked.facts(body).document == {"size": "large"}
+    assert asked.facts(b"{}").document == {}

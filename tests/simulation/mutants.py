@@ -89,8 +89,8 @@ MUTANTS = (
         (
             EXCHANGE,
             "Exchange._reserve",
-            "reserved = await self._claim(purchase)",
-            "try:\n        reserved = await self._claim(purchase)\n"
+            "reserved = await self._claim(purchase, claim)",
+            "try:\n        reserved = await self._claim(purchase, claim)\n"
             "    except Problem:\n"
             "        return self._renderer.unpaid(await self._handout.fetch(purchase, claim.id, Measure()))",
         ),

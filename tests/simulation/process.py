@@ -19,13 +19,14 @@ from gateway.exchange import Exchange, Times
 from gateway.handout import Handout
 from gateway.intake import Bounds, Intake
 from gateway.leases import Leases
-from gateway.listener import Limits, Listener
+from gateway.listener import Listener
 from gateway.observe import Metrics
 from gateway.orphans import Orphans
 from gateway.outcomes import Outcomes
 from gateway.presence import Presence
 from gateway.pricing import Pricing
 from gateway.rails.x402 import X402Rail
+from gateway.receiving import Limits
 from gateway.redemption import Redemption
 from gateway.relay import Relay
 from gateway.render import Renderer
