@@ -96,6 +96,9 @@ class Journal(Protocol):
     async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
         """Those of these payments for which anything is recorded."""
 
+    def untouched(self, payment_id: str) -> bool:
+        """Whether it is certain, without asking, that nobody ever tried to record anything for a payment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -43,9 +43,29 @@ class StoreJournal:
     def __init__(self, store: Store, epoch: int) -> None:
         self._store = store
         self._epoch = epoch
+        self._untouched: set[str] = set()
+
+    def begin(self, payment: Payment) -> None:
+        """A payment is going to be settled under this lease.
+
+        Where this very look at the queue made it ``settling`` nobody was settling it before: nothing can
+        have been recorded for it, and nothing will be but through this journal, for as long as this
+        process has both leases. Without them it can neither record nor conclude anything.
+        """
+        if payment.history[-1:] == ((State.SETTLING, payment.read_at),):
+            self._untouched.add(payment.id)
+
+    def end(self, payment: Payment) -> None:
+        """It is settled under this lease no more."""
+        self._untouched.discard(payment.id)
+
+    def untouched(self, payment_id: str) -> bool:
+        """Not once a record was tried: one that seemed to fail may be there."""
+        return payment_id in self._untouched
 
     async def record(self, transaction: Outgoing) -> bool:
         """Durable before it is sent; False when the lease went to somebody else."""
+        self._untouched.difference_update(transaction.payment_ids)
         return await self._store.record_transaction(self._epoch, transaction)
 
     async def close(self, transaction: Outgoing) -> None:
@@ -62,7 +82,8 @@ class StoreJournal:
 
     async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
         """Those of these for which anything is recorded."""
-        return await self._store.recorded(payment_ids)
+        touched = [each for each in payment_ids if each not in self._untouched]
+        return await self._store.recorded(touched) if touched else frozenset()
 
 
 class Settler:
@@ -182,7 +203,7 @@ class Settler:
                 continue
             await _either(work, POLL + LOOK * len(underway))
 
-    async def _take_up(self, rail: Rail, queue: str, journal: Journal, room: int) -> int:
+    async def _take_up(self, rail: Rail, queue: str, journal: StoreJournal, room: int) -> int:
         """Begin with what is due; how much that was."""
         taken_at = time.monotonic()
         by = await self._presence.name()
@@ -206,13 +227,17 @@ class Settler:
             log.warning("refund", payment_id=payment.id, reason="not_handed_out")
             self._metrics.payments.labels(payment.route, payment.rail, State.REFUND_DUE).inc()
 
-    def _spawn(self, rail: Rail, queue: str, payment: Payment, journal: Journal, taken_at: float) -> None:
+    def _spawn(
+        self, rail: Rail, queue: str, payment: Payment, journal: StoreJournal, taken_at: float
+    ) -> None:
+        journal.begin(payment)
         task = asyncio.create_task(self._settle(rail, payment, journal, taken_at))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: journal.end(payment))
         task.add_done_callback(lambda _: self._underway[queue].discard(payment.id))
 
-    async def _settle(self, rail: Rail, payment: Payment, journal: Journal, taken_at: float) -> None:
+    async def _settle(self, rail: Rail, payment: Payment, journal: StoreJournal, taken_at: float) -> None:
         """Settle one leased payment; what has no outcome in time stays queued and is leased again later."""
         started = time.monotonic()
         with self._leases.kept(payment.lease, taken_at) as kept:

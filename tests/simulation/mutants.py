@@ -300,6 +300,24 @@ MUTANTS = (
         ("facilitator.settling", "Alone.run", "await self._go_on() if self._sent else None", "None"),
     ),
     _mutant(
+        "what is taken up again counts as never tried",
+        (
+            SETTLEMENT,
+            "StoreJournal.begin",
+            "if payment.history[-1:] == ((State.SETTLING, payment.read_at),):",
+            "if True:",
+        ),
+    ),
+    _mutant(
+        "a record that seemed to fail counts as never tried",
+        (
+            SETTLEMENT,
+            "StoreJournal.record",
+            "self._untouched.difference_update(transaction.payment_ids)",
+            "pass",
+        ),
+    ),
+    _mutant(
         "a used nonce is taken for our money",
         (
             "facilitator.evidence",
