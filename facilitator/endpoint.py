@@ -103,6 +103,7 @@ class Remote:
         self.breaker = breaker or Breaker(now=now)
         self.kinds: tuple[Kind, ...] = ()
         """Of the last good /supported; empty before one."""
+        self._found: dict[tuple[str, str], Kind | None] = {}
         self.doubted = 0
         """Claimed successes that did not bear looking at."""
         self._client = client
@@ -117,7 +118,11 @@ class Remote:
 
     def kind(self, network: str, scheme: str) -> Kind | None:
         """What it said of payments of a scheme on a network, where it serves that."""
-        return find_kind(self.kinds, network, scheme) if self.endpoint.serves(network) else None
+        asked = network, scheme
+        if asked not in self._found:
+            serves = self.endpoint.serves(network)
+            self._found[asked] = find_kind(self.kinds, network, scheme) if serves else None
+        return self._found[asked]
 
     async def ask(
         self, what: str, body: bytes, within: float, read: Callable[[Reply], T | None], *, again: bool
@@ -150,6 +155,7 @@ class Remote:
             if not reply.fine:
                 raise NoAnswer(f"{self.endpoint.name}: HTTP {reply.status}")
             self.kinds = read_kinds(reply.document)
+            self._found.clear()
         except NoAnswer as error:
             if not error.heard:
                 self.breaker.unseen()
