@@ -71,6 +71,8 @@ class Outgoing:
     raw: bytes
     payment_ids: tuple[str, ...]
     """What it settles, in the order of its calls; more than one travel together."""
+    open: bool = True
+    """Whether it needs care until it is closed; what is only to be remembered does not."""
 
     @property
     def shared(self) -> bool:

@@ -72,9 +72,10 @@ class Pins:
             await self._record(self._outgoing(0, transaction, b""))
 
     async def close(self) -> None:
-        """It has an outcome."""
-        for record in await self._recorded():
-            await self._journal.close(record)
+        """It has an outcome: what was found recorded may be open, by an earlier version."""
+        for record in self._ours:
+            if record.open:
+                await self._journal.close(record)
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ class Pins:
         return recorded
 
     def _outgoing(self, number: int, transaction: str, raw: bytes) -> Outgoing:
-        return Outgoing(self._due.sender, number, transaction, raw, (self._due.payment_id,))
+        return Outgoing(self._due.sender, number, transaction, raw, (self._due.payment_id,), open=False)
 
     def _standin(self) -> str:
         return _PIN + hashlib.sha256(self._due.payment_id.encode()).hexdigest()[:32]

@@ -21,10 +21,10 @@ RETURNING epoch
 """
 
 RECORD = f"""
-INSERT INTO outgoing (digest, sender, body)
-SELECT :digest, :sender, :body
+INSERT INTO outgoing (digest, sender, body, closed)
+SELECT :digest, :sender, :body, :closed
 WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND NOT {FREE})
-ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
+ON CONFLICT (digest) DO UPDATE SET closed = :closed, forget_at = NULL
 RETURNING seq
 """
 
@@ -58,6 +58,7 @@ def record(db: sqlite3.Connection, epoch: int, transaction: Outgoing) -> bool:
         "sender": label(transaction.sender),
         "body": body,
         "epoch": epoch,
+        "closed": not transaction.open,
         "now": clock(),
     }
     row = db.execute(RECORD, values).fetchall()

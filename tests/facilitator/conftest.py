@@ -83,7 +83,9 @@ class MemoryJournal:
         self.touched.update(transaction.payment_ids)
         await asyncio.sleep(self.delay)
         if self.leader:
-            self.recorded.append(transaction)
+            self.recorded.append(replace(transaction, open=True))
+            if not transaction.open:
+                self.closed.add(transaction.hash)
         return self.leader
 
     async def close(self, transaction: Outgoing) -> None:

@@ -358,7 +358,7 @@ async def test_what_nobody_ever_tried_is_not_looked_up(
 async def test_what_is_settled_at_the_first_try_is_never_read(
     anvil: Anvil, there: FacilitatorServer, remotely: Any, due: Any, journal: Any
 ) -> None:
-    """Its records are closed all the same."""
+    """And what is recorded of it needs no care."""
     there.on("/settle", say(failed("settlement_pending", STRAY)), honest)
     assert isinstance(await remotely(there.url, rpc=[anvil.url]).settle(due, journal), Settled)
     assert journal.read == 0
