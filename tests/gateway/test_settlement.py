@@ -8,17 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kit.stores import claimed, make_claim, step
+from kit.stores import HERE, claimed, make_claim, step
 
 from facilitator.base import Journal, Outgoing, Refused, Settled, Settlement, Unknown
 from gateway import settlement
 from gateway.errors import StoreUnavailable
+from gateway.journal import StoreJournal
 from gateway.leases import Leases
 from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY
 from gateway.payment import Caps, Claim, Lease, Moment, Payment, State
 from gateway.presence import Presence
-from gateway.settlement import Settler, StoreJournal
+from gateway.settlement import Bell, Settler
 from gateway.steps import handed_out, settle_first
 from gateway.store import Step, Store
 from gateway.store.connect import open_store
@@ -181,14 +182,44 @@ async def test_waiting_ends_with_what_is_known(store: Store) -> None:
     await running.stop(0.1)
 
 
-async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
-    epoch = await store.hold(QUEUE, "me", lease=0.05)
-    assert epoch is not None
-    await asyncio.sleep(0.1)
-    assert await store.hold(QUEUE, "other", lease=10.0) is not None
-    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", ("pay_1",))
-    assert not await StoreJournal(store, epoch).record(transaction)
-    assert await StoreJournal(store, epoch).of("pay_1") == []
+async def test_who_serves_a_queue_is_woken_by_a_bell() -> None:
+    """Also by one that rang before it was listened for; else after a while."""
+    bell = Bell()
+    bell.ring()
+    await bell.heard(60.0)
+    listening = asyncio.ensure_future(bell.heard(60.0))
+    await asyncio.sleep(0)
+    assert not listening.done()
+    bell.ring()
+    await listening
+    await bell.heard(0.001)
+
+
+async def test_a_quiet_queue_is_looked_at_less_often(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process queues is found all the same."""
+    waits: list[float] = []
+    quiet, heard = asyncio.Event(), Bell.heard
+
+    async def watched(bell: Bell, seconds: float) -> None:
+        waits.append(seconds)
+        if seconds == settlement.QUIET:
+            quiet.set()
+        await heard(bell, seconds)
+
+    await store.arrive(HERE)
+    monkeypatch.setattr(settlement, "CALM", 0.05)
+    monkeypatch.setattr(Bell, "heard", watched)
+    rail = ScriptedRail(Settled("0xabc"))
+    running = settler(store, rail)
+    await quiet.wait()
+    since = len(waits)
+    await served(store)
+    await rail.asked.wait()
+    quiet.clear()
+    await quiet.wait()
+    await running.stop(1.0)
+    assert waits[0] == settlement.POLL and settlement.QUIET not in waits[: since - 1]
+    assert any(seconds < settlement.QUIET for seconds in waits[since:])
 
 
 class Recording(ScriptedRail):

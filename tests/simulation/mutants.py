@@ -245,7 +245,7 @@ MUTANTS = (
             "Settler._concluded",
             "if isinstance(outcome, Refused):",
             "if isinstance(outcome, Unknown):\n"
-            "        return replace(payment, state=State.REFUSED, reason='timeout')\n"
+            "        return changed(payment, state=State.REFUSED, reason='timeout')\n"
             "    if isinstance(outcome, Refused):",
         ),
     ),
@@ -256,7 +256,7 @@ MUTANTS = (
             "Settler._concluded",
             "if isinstance(outcome, Refused):",
             "if isinstance(outcome, Unknown):\n"
-            "        return replace(payment, state=State.SETTLED, transaction=outcome.transaction)\n"
+            "        return changed(payment, state=State.SETTLED, transaction=outcome.transaction)\n"
             "    if isinstance(outcome, Refused):",
         ),
     ),
@@ -302,7 +302,7 @@ MUTANTS = (
     _mutant(
         "what is taken up again counts as never tried",
         (
-            SETTLEMENT,
+            "gateway.journal",
             "StoreJournal.begin",
             "if payment.history[-1:] == ((State.SETTLING, payment.read_at),):",
             "if True:",
@@ -311,7 +311,7 @@ MUTANTS = (
     _mutant(
         "a record that seemed to fail counts as never tried",
         (
-            SETTLEMENT,
+            "gateway.journal",
             "StoreJournal.record",
             "self._untouched.difference_update(transaction.payment_ids)",
             "pass",
