@@ -97,6 +97,8 @@ class Settler:
         self._exclusive = exclusive
         self._metrics = metrics
         self._waiting: dict[str, asyncio.Future[Payment | None]] = {}
+        self._awaited = asyncio.Event()
+        """Set while any is waited for."""
         self._work: dict[str, Bell] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._underway: dict[str, set[str]] = {}
@@ -128,6 +130,7 @@ class Settler:
         """The payment once its settlement has an outcome, or as it stands after ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
         ready = self._waiting.setdefault(payment_id, loop.create_future())
+        self._awaited.set()
         if queue in self._work:
             self._work[queue].ring()
         timer = loop.call_later(timeout, self._tell, payment_id, None)
@@ -140,12 +143,18 @@ class Settler:
         return _withheld(settled or await self._store.find(payment_id))
 
     async def _watch(self) -> None:
+        """Look how those do that are waited for here and not being settled here."""
         while True:
+            await self._awaited.wait()
             await asyncio.sleep(POLL)
             if not self._waiting:
+                self._awaited.clear()
+            here = frozenset().union(*self._underway.values())
+            elsewhere = [payment_id for payment_id in self._waiting if payment_id not in here]
+            if not elsewhere:
                 continue
             try:
-                states = await self._store.states(list(self._waiting))
+                states = await self._store.states(elsewhere)
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
                 continue
