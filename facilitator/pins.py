@@ -9,7 +9,7 @@ before, what we recorded is all there is, and need not be read.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -59,9 +59,10 @@ class Pins:
     async def record(self, pin: Pin) -> bool:
         """Make it durable that a facilitator is to have the payment: before it has. False when this
         process is not the queue's one sender. It is ``pin`` that counts then, not what was given."""
-        raw = orjson.dumps(asdict(pin))
-        recorded = await self._record(self._outgoing(pin.number, self._standin(), raw))
-        if recorded:
+        recorded = await self._record(self._outgoing(pin.number, self._standin(), orjson.dumps(pin)))
+        if recorded and self._sure:
+            self.pin = pin
+        elif recorded:
             await self.read()
         return recorded
 

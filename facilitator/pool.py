@@ -61,6 +61,7 @@ class Pool:
         self._remotes = {remote.endpoint.url: remote for remote in remotes}
         if len(self._remotes) != len(remotes):
             raise ValueError("two facilitators with the same URL")
+        self._by_network: dict[str, list[Remote]] = {}
         self.patience = patience
         self._now = now
 
@@ -135,7 +136,10 @@ class Pool:
         ]
 
     def _serving(self, network: str) -> list[Remote]:
-        return [each for each in self._remotes.values() if each.endpoint.serves(network)]
+        if network not in self._by_network:
+            serving = [each for each in self._remotes.values() if each.endpoint.serves(network)]
+            self._by_network[network] = serving
+        return self._by_network[network]
 
 
 def _said(remote: Remote, network: str, scheme: str, told: Mapping[str, Any]) -> bool:
