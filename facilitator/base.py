@@ -71,6 +71,8 @@ class Outgoing:
     raw: bytes
     payment_ids: tuple[str, ...]
     """What it settles, in the order of its calls; more than one travel together."""
+    open: bool = True
+    """Whether it needs care until it is closed; what is only to be remembered does not."""
 
     @property
     def shared(self) -> bool:
@@ -95,6 +97,9 @@ class Journal(Protocol):
 
     async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
         """Those of these payments for which anything is recorded."""
+
+    def untouched(self, payment_id: str) -> bool:
+        """Whether it is certain, without asking, that nobody ever tried to record anything for a payment."""
 
 
 @dataclass(frozen=True, slots=True)

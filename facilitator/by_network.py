@@ -15,6 +15,7 @@ class ByNetwork:
     def __init__(self, facilitators: Mapping[str, Facilitator]) -> None:
         """By CAIP-2 id."""
         self._facilitators = facilitators
+        self._whose = {sender: each for each in self._each() for sender in each.senders()}
 
     async def verify(
         self,
@@ -46,7 +47,7 @@ class ByNetwork:
 
     def senders(self) -> list[str]:
         """Of all of them."""
-        return [sender for each in self._each() for sender in each.senders()]
+        return list(self._whose)
 
     def sender_for(self, network: str, payment_id: str) -> str:
         """Of the network's own."""
@@ -54,13 +55,11 @@ class ByNetwork:
 
     def at_once(self, sender: str) -> int:
         """As whose sender it is says."""
-        return next(each.at_once(sender) for each in self._each() if sender in each.senders())
+        return self._whose[sender].at_once(sender)
 
     async def resume(self, sender: str, journal: Journal) -> None:
         """Goes to whose sender it is."""
-        for each in self._each():
-            if sender in each.senders():
-                await each.resume(sender, journal)
+        await self._whose[sender].resume(sender, journal)
 
     async def close(self) -> None:
         """All of them."""

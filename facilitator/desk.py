@@ -100,7 +100,7 @@ class Desk:
                 shipment = await packer.ship(due, journal)
         except VerificationUnavailable:
             down = True
-        sent = await journal.of(due.payment_id) if shipment is None else []
+        sent = await _recorded(journal, due) if shipment is None else []
         if down and not sent:
             return Unknown()
         shipment = shipment or self._shared(journal, sent)
@@ -126,6 +126,11 @@ class Desk:
             return None
         place = sent[-1].sender, sent[-1].nonce
         return self.shipment(journal, [each for each in sent if (each.sender, each.nonce) == place])
+
+
+async def _recorded(journal: Journal, due: Due) -> list[Outgoing]:
+    """Everything recorded for a payment, by us a moment ago too."""
+    return [] if journal.untouched(due.payment_id) else await journal.of(due.payment_id)
 
 
 async def _in_company(shipment: Shipment, due: Due, deadline: float) -> Settlement | None:

@@ -27,6 +27,7 @@ MAX_SUPPORTED = 1024 * 1024
 """Bytes."""
 
 _FIELDS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tollway"}
+_JSON = {"Content-Type": "application/json"}
 
 
 class NoAnswer(Exception):
@@ -102,10 +103,12 @@ class Remote:
         self.breaker = breaker or Breaker(now=now)
         self.kinds: tuple[Kind, ...] = ()
         """Of the last good /supported; empty before one."""
+        self._found: dict[tuple[str, str], Kind | None] = {}
         self.doubted = 0
         """Claimed successes that did not bear looking at."""
         self._client = client
         self._now = now
+        self._fields = {**_FIELDS, **endpoint.headers}
         self._supported_at: float | None = None
 
     @property
@@ -115,7 +118,11 @@ class Remote:
 
     def kind(self, network: str, scheme: str) -> Kind | None:
         """What it said of payments of a scheme on a network, where it serves that."""
-        return find_kind(self.kinds, network, scheme) if self.endpoint.serves(network) else None
+        asked = network, scheme
+        if asked not in self._found:
+            serves = self.endpoint.serves(network)
+            self._found[asked] = find_kind(self.kinds, network, scheme) if serves else None
+        return self._found[asked]
 
     async def ask(
         self, what: str, body: bytes, within: float, read: Callable[[Reply], T | None], *, again: bool
@@ -148,6 +155,7 @@ class Remote:
             if not reply.fine:
                 raise NoAnswer(f"{self.endpoint.name}: HTTP {reply.status}")
             self.kinds = read_kinds(reply.document)
+            self._found.clear()
         except NoAnswer as error:
             if not error.heard:
                 self.breaker.unseen()
@@ -162,28 +170,21 @@ class Remote:
         self, method: str, what: str, body: bytes | None, within: float, most: int, *, again: bool
     ) -> Reply:
         until = asyncio.get_running_loop().time() + within
+        fields = self._fields if body is None else self._fields | _JSON
+        url = self.endpoint.url + what
         try:
             try:
-                return await self._exchange_once(method, what, body, until, most)
+                answer = await self._client.fetch(method, url, body, fields, until=until, most=most)
             except Closed:
                 if not again:
                     raise
-            return await self._exchange_once(method, what, body, until, most)
+                answer = await self._client.fetch(method, url, body, fields, until=until, most=most)
+            if 300 <= answer.status < 400:
+                raise NoAnswer(f"{self.endpoint.name}: a redirect")
+            return Reply(answer.status, json_object(answer.content))
         except (HttpError, MalformedPayment) as error:
             heard = not isinstance(error, Unreachable | Unsendable)
             raise NoAnswer(f"{self.endpoint.name}: {type(error).__name__}", heard=heard) from error
-
-    async def _exchange_once(
-        self, method: str, what: str, body: bytes | None, until: float, most: int
-    ) -> Reply:
-        fields = {**_FIELDS, **self.endpoint.headers}
-        if body is not None:
-            fields["Content-Type"] = "application/json"
-        url = self.endpoint.url + what
-        answer = await self._client.fetch(method, url, body, fields, until=until, most=most)
-        if 300 <= answer.status < 400:
-            raise NoAnswer(f"{self.endpoint.name}: a redirect")
-        return Reply(answer.status, json_object(answer.content))
 
 
 def _loopback(host: str) -> bool:

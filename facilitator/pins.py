@@ -2,13 +2,14 @@
 
 It is kept in the settlement's journal, beside what our own keys send. A pin's place among
 others is its number; of two with one number the first recorded counts, as a record that
-seemed to have failed may be there all the same.
+seemed to have failed may be there all the same. Where nobody ever tried to record anything
+before, what we recorded is all there is, and need not be read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -41,13 +42,16 @@ class Pins:
     def __init__(self, due: Due, journal: Journal) -> None:
         self._due = due
         self._journal = journal
+        self._sure = journal.untouched(due.payment_id)
+        """Whether ``_ours`` is everything there is."""
+        self._ours: list[Outgoing] = []
         self.pin: Pin | None = None
         self.told: list[str] = []
         """Transactions that its facilitator named."""
 
     async def read(self) -> None:
         """What is recorded."""
-        ours = await self._ours()
+        ours = await self._recorded()
         pins = [Pin(**orjson.loads(record.raw)) for record in ours if record.hash.startswith(_PIN)]
         self.pin = max(pins, key=lambda pin: pin.number, default=None)
         self.told = [record.hash for record in ours if not record.hash.startswith(_PIN)]
@@ -55,9 +59,10 @@ class Pins:
     async def record(self, pin: Pin) -> bool:
         """Make it durable that a facilitator is to have the payment: before it has. False when this
         process is not the queue's one sender. It is ``pin`` that counts then, not what was given."""
-        raw = orjson.dumps(asdict(pin))
-        recorded = await self._journal.record(self._outgoing(pin.number, self._standin(), raw))
-        if recorded:
+        recorded = await self._record(self._outgoing(pin.number, self._standin(), orjson.dumps(pin)))
+        if recorded and self._sure:
+            self.pin = pin
+        elif recorded:
             await self.read()
         return recorded
 
@@ -65,12 +70,13 @@ class Pins:
         """Remember what its facilitator named: such a transaction is ours, whatever the clocks say."""
         if transaction and transaction not in self.told and len(self.told) < _MOST_TOLD:
             self.told.append(transaction)
-            await self._journal.record(self._outgoing(0, transaction, b""))
+            await self._record(self._outgoing(0, transaction, b""))
 
     async def close(self) -> None:
-        """It has an outcome."""
-        for record in await self._ours():
-            await self._journal.close(record)
+        """It has an outcome: what was found recorded may be open, by an earlier version."""
+        for record in self._ours:
+            if record.open:
+                await self._journal.close(record)
 
     @property
     def name(self) -> str:
@@ -80,12 +86,22 @@ class Pins:
             return ""
         return self.told[-1] if self.told else self._standin()
 
-    async def _ours(self) -> list[Outgoing]:
-        records = await self._journal.of(self._due.payment_id)
-        return [record for record in records if record.sender == self._due.sender]
+    async def _recorded(self) -> list[Outgoing]:
+        if not self._sure:
+            records = await self._journal.of(self._due.payment_id)
+            self._ours = [record for record in records if record.sender == self._due.sender]
+        return self._ours
+
+    async def _record(self, outgoing: Outgoing) -> bool:
+        sure, self._sure = self._sure, False
+        recorded = await self._journal.record(outgoing)
+        if recorded:
+            self._sure = sure
+            self._ours.append(outgoing)
+        return recorded
 
     def _outgoing(self, number: int, transaction: str, raw: bytes) -> Outgoing:
-        return Outgoing(self._due.sender, number, transaction, raw, (self._due.payment_id,))
+        return Outgoing(self._due.sender, number, transaction, raw, (self._due.payment_id,), open=False)
 
     def _standin(self) -> str:
         return _PIN + hashlib.sha256(self._due.payment_id.encode()).hexdigest()[:32]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,6 +61,7 @@ class Pool:
         self._remotes = {remote.endpoint.url: remote for remote in remotes}
         if len(self._remotes) != len(remotes):
             raise ValueError("two facilitators with the same URL")
+        self._by_network: dict[str, list[Remote]] = {}
         self.patience = patience
         self._now = now
 
@@ -81,16 +82,21 @@ class Pool:
 
     def extra(self, network: str, scheme: str) -> Mapping[str, Any]:
         """What the first of those wants clients to know; of one that is down when all are."""
-        known = [each for each in self._serving(network) if each.kind(network, scheme) is not None]
-        known.sort(key=lambda remote: remote.breaker.open)
-        kind = known[0].kind(network, scheme) if known else None
-        return {} if kind is None else kind.extra
+        said = None
+        for remote in self._serving(network):
+            kind = remote.kind(network, scheme)
+            if kind is not None and not remote.breaker.open:
+                return kind.extra
+            said = said or kind
+        return {} if said is None else said.extra
 
     def choices(self, requirements: PaymentRequirements) -> list[Remote]:
         """Who may be asked about a payment, in order: those that said what its client was told (a fee
         payer is one facilitator's own), and last those that say they do not know its kind."""
         network, scheme, told = requirements.network, requirements.scheme, requirements.extra
-        serving = list(self._serving(network))
+        serving = self._serving(network)
+        if len(serving) == 1:
+            return serving
         same = [each for each in serving if _said(each, network, scheme, told)]
         return sorted(same or serving, key=lambda each: bool(each.kinds) and not each.kind(network, scheme))
 
@@ -129,8 +135,11 @@ class Pool:
             for each in self._remotes.values()
         ]
 
-    def _serving(self, network: str) -> Iterator[Remote]:
-        return (each for each in self._remotes.values() if each.endpoint.serves(network))
+    def _serving(self, network: str) -> list[Remote]:
+        if network not in self._by_network:
+            serving = [each for each in self._remotes.values() if each.endpoint.serves(network)]
+            self._by_network[network] = serving
+        return self._by_network[network]
 
 
 def _said(remote: Remote, network: str, scheme: str, told: Mapping[str, Any]) -> bool:

@@ -40,6 +40,9 @@ _CONNECTIONS = 512
 
 _EVM = "eip155:"
 
+_MOST_BODIES = 256
+"""Kept for the next call about the same payment."""
+
 
 class RemoteFacilitator:
     """See :class:`facilitator.base.Facilitator`."""
@@ -75,6 +78,8 @@ class RemoteFacilitator:
         self._over = verify_on_chain_over
         self._resource = resource
         self.verifier = Verifier(self.clients, clock)
+        self._bodies: dict[int, tuple[Payload, PaymentRequirements, bytes]] = {}
+        """By payload: what is sent to verify is sent to settle, mostly a moment later."""
         self._client = Client(_CONNECTIONS)
         remotes = [Remote(endpoint, self._client) for endpoint in endpoints]
         self.pool = Pool(remotes, patience or Patience())
@@ -185,7 +190,14 @@ class RemoteFacilitator:
         return None
 
     def _body(self, payload: Payload, requirements: PaymentRequirements) -> bytes:
-        return request_body(payload, requirements, self._resource)
+        known = self._bodies.get(id(payload))
+        if known is not None and known[0] is payload and known[1] is requirements:
+            return known[2]
+        body = request_body(payload, requirements, self._resource)
+        if len(self._bodies) >= _MOST_BODIES:
+            del self._bodies[next(iter(self._bodies))]
+        self._bodies[id(payload)] = payload, requirements, body
+        return body
 
 
 def _queue(network: str) -> str:

@@ -22,6 +22,7 @@ class Answer:
         "_chunks",
         "_connection",
         "_error",
+        "_loop",
         "_sink",
         "_waiter",
         "fields",
@@ -32,8 +33,9 @@ class Answer:
         "whole",
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._connection: Connection | None = connection
+        self._loop = loop
         self._chunks: list[bytes] = []
         self._error: Exception | None = None
         self._sink: asyncio.Transport | None = None
@@ -137,12 +139,10 @@ class Answer:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    async def _news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _news(self) -> asyncio.Future[None]:
+        self._waiter = self._loop.create_future()
+        return self._waiter

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from facilitator.http1.answer import Answer
 from facilitator.http1.errors import TimedOut, TooLarge
 from facilitator.http1.origin import Origin
 from facilitator.http1.pool import Peer, Pool
-from facilitator.http1.request import Field, encode, lines
+from facilitator.http1.request import Field, begun, ended, lines
 
 _PLAIN = "!#$%&'()*+,/:;=?@[]~"
 """What stays as it is in a URL, besides letters, digits, ``-._``."""
@@ -26,10 +27,26 @@ class Content:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class _Place:
-    peer: Peer
-    target: str
+    """Where a URL leads, and what was asked there last: most of a head is the same every time."""
+
+    __slots__ = ("_asked", "_head", "_target", "peer")
+
+    def __init__(self, peer: Peer, target: str) -> None:
+        self.peer = peer
+        self._target = target
+        self._asked: tuple[str, str, Mapping[str, str]] | None = None
+        self._head = b""
+
+    def head(self, method: str, query: str, fields: Mapping[str, str]) -> bytes:
+        """A request's head as it is ``begun``."""
+        if self._asked != (method, query, fields):
+            host = (b"Host", self.peer.origin.authority.encode())
+            block = lines([host, *((name.encode(), value.encode()) for name, value in fields.items())])
+            target = f"{self._target}?{query}" if query else self._target
+            self._head = begun(method, target, block)
+            self._asked = method, query, dict(fields)
+        return self._head
 
 
 class Client(AbstractContextManager["Client"]):
@@ -61,28 +78,37 @@ class Client(AbstractContextManager["Client"]):
         """Ask once, and read the answer whole; HttpError where none of at most ``most`` bytes is whole by
         ``until`` (loop time). What changes from call to call belongs into ``query``, not into ``url``."""
         place = self._places.get(url) or self._find(url)
-        host = (b"Host", place.peer.origin.authority.encode())
-        more = [(name.encode(), value.encode()) for name, value in (fields or {}).items()]
-        target = f"{place.target}?{query}" if query else place.target
-        head = encode(method, target, lines([host, *more]), body)
+        head = ended(place.head(method, query, fields or {}), body)
+        if self._room.locked():
+            await self._turn(until)
+        else:
+            await self._room.acquire()
+        try:
+            with await place.peer.ask(head, body, until=until) as answer:
+                return Content(answer.status, answer.fields, await _whole(answer, most))
+        finally:
+            self._room.release()
+
+    async def _turn(self, until: float) -> None:
         try:
             async with asyncio.timeout_at(until):
                 await self._room.acquire()
         except TimeoutError as error:
             raise TimedOut("too many exchanges at once") from error
-        try:
-            with await place.peer.ask(head, body, until=until) as answer:
-                content = bytearray()
-                while chunk := await answer.read():
-                    content += chunk
-                    if len(content) > most:
-                        raise TooLarge(f"an answer above {most} bytes")
-                return Content(answer.status, answer.fields, bytes(content))
-        finally:
-            self._room.release()
 
     def _find(self, url: str) -> _Place:
         parts = urlsplit(url)
         target = quote(parts.path or "/", _PLAIN) + (f"?{quote(parts.query, _PLAIN)}" if parts.query else "")
         place = self._places[url] = _Place(self._pool.to(Origin.of(url)), target)
         return place
+
+
+async def _whole(answer: Answer, most: int) -> bytes:
+    if answer.whole and answer.size <= most:
+        return answer.taken()
+    content = bytearray()
+    while chunk := await answer.read():
+        content += chunk
+        if len(content) > most:
+            raise TooLarge(f"an answer above {most} bytes")
+    return bytes(content)

@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
     ) -> Answer:
         """Send a request. ``patience`` bounds silence (seconds), ``until`` the whole answer (loop time)."""
         assert self._answer is None and self._transport is not None
-        answer = self._answer = Answer(self)
+        answer = self._answer = Answer(self, self._loop)
         self._reader.expect(answer, bare=bare, upgrade=upgrade)
         self._patience = math.inf if patience is None else patience
         self._until = math.inf if until is None else until

@@ -44,14 +44,22 @@ def lines(fields: Sequence[Field]) -> bytes:
 
 def encode(method: str, target: str, block: bytes, body: Body) -> bytes:
     """The head of a request with the field ``lines`` of ``block``; Unsendable as those."""
+    return ended(begun(method, target, block), body)
+
+
+def begun(method: str, target: str, block: bytes) -> bytes:
+    """The part of a head that is the same whatever the content; Unsendable as ``lines``."""
     name, place = method.encode(), target.encode()
     if not (name and place) or name.translate(None, _TOKEN) or place.translate(None, _VISIBLE):
         raise Unsendable("not a request line")
-    return b"".join((name, b" ", place, b" HTTP/1.1\r\n", block, _framing(body), b"\r\n"))
+    return b"%b %b HTTP/1.1\r\n%b" % (name, place, block)
 
 
-def _framing(body: Body) -> bytes:
+def ended(head: bytes, body: Body) -> bytes:
+    """What is ``begun``, with what says how its content ends."""
     if body is None:
-        return b""
+        return head + b"\r\n"
     length = len(body) if isinstance(body, bytes) else body.length
-    return b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+    if length is None:
+        return head + b"Transfer-Encoding: chunked\r\n\r\n"
+    return b"%bContent-Length: %d\r\n\r\n" % (head, length)

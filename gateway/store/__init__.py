@@ -182,7 +182,8 @@ class Store(Protocol):
 
     async def record_transaction(self, epoch: int, transaction: Outgoing) -> bool:
         """Make a transaction durable before it is sent, for all its payments in one step; False unless the
-        lease named ``transaction.sender`` is live under ``epoch``."""
+        lease named ``transaction.sender`` is live under ``epoch``. One that is not ``open`` counts as
+        closed at once; that is not remembered of it, and it reads as open."""
 
     async def close_transaction(self, transaction: Outgoing) -> None:
         """The transaction needs no more care: it is mined and judged, or replaced."""

@@ -203,6 +203,7 @@ class RedisStore:
             label(transaction.sender),
             epoch,
             encode_outgoing(transaction),
+            int(transaction.open),
             *map(label, transaction.payment_ids),
         )
         return bool(reply)

@@ -22,10 +22,10 @@ RETURNING epoch
 """
 
 RECORD = f"""
-INSERT INTO outgoing (digest, sender, body)
-SELECT :digest, :sender, :body
+INSERT INTO outgoing (digest, sender, body, closed)
+SELECT :digest, :sender, :body, :closed
 WHERE EXISTS (SELECT 1 FROM hold WHERE name = :sender AND epoch = :epoch AND NOT {FREE})
-ON CONFLICT (digest) DO UPDATE SET closed = 0, forget_at = NULL
+ON CONFLICT (digest) DO UPDATE SET closed = :closed, forget_at = NULL
 """
 
 SHARE = "INSERT OR IGNORE INTO outgoing_for SELECT ?, seq FROM outgoing WHERE digest = ?"
@@ -61,6 +61,7 @@ def record(db: sqlite3.Connection, epoch: int, transaction: Outgoing) -> bool:
         "sender": label(transaction.sender),
         "body": body,
         "epoch": epoch,
+        "closed": not transaction.open,
         "now": clock(),
     }
     if not db.execute(RECORD, values).rowcount:

@@ -73,13 +73,19 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.recorded: list[Outgoing] = []
         self.closed: set[str] = set()
+        self.touched: set[str] = set()
+        """Payments for which a record was tried."""
+        self.read = 0
         self.leader = True
         self.delay = 0.0
 
     async def record(self, transaction: Outgoing) -> bool:
+        self.touched.update(transaction.payment_ids)
         await asyncio.sleep(self.delay)
         if self.leader:
-            self.recorded.append(transaction)
+            self.recorded.append(replace(transaction, open=True))
+            if not transaction.open:
+                self.closed.add(transaction.hash)
         return self.leader
 
     async def close(self, transaction: Outgoing) -> None:
@@ -90,10 +96,14 @@ class MemoryJournal:
         return sorted(found, key=lambda each: each.nonce)
 
     async def of(self, payment_id: str) -> list[Outgoing]:
+        self.read += 1
         return [each for each in self.recorded if payment_id in each.payment_ids]
 
     async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
         return frozenset(payment_ids) & {known for each in self.recorded for known in each.payment_ids}
+
+    def untouched(self, payment_id: str) -> bool:
+        return payment_id not in self.touched
 
 
 @pytest.fixture

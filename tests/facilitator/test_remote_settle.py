@@ -328,9 +328,41 @@ async def test_two_records_for_one_payment(
         return bool(await record(transaction))
 
     journal.record = record_behind
+    journal.touched.add(due.payment_id)
     facilitator = remotely(there.url, rpc=[anvil.url], settle_within=0.2)
     assert isinstance(await facilitator.settle(due, journal), Unknown)
     assert there.count("/settle") == 0
+
+
+async def test_what_nobody_ever_tried_is_not_looked_up(
+    anvil: Anvil, there: FacilitatorServer, remotely: Any, due: Any, journal: Any
+) -> None:
+    """And a record that seems to have failed is looked for: it may be there all the same."""
+    record, facilitator = journal.record, remotely(there.url, rpc=[anvil.url])
+
+    async def record_and_fail(transaction: Outgoing) -> bool:
+        await record(transaction)
+        raise ConnectionError
+
+    journal.record = record_and_fail
+    with pytest.raises(ConnectionError):
+        await facilitator.settle(due, journal)
+    assert journal.read == 0
+    journal.record = record
+    before = remotely("http://127.0.0.1:1", there.url, rpc=[anvil.url])
+    assert isinstance(await before.settle(due, journal), Settled), "by whom it was pinned to"
+    assert journal.read > 0
+    assert len([each for each in journal.recorded if not known(each.hash)]) == 1
+
+
+async def test_what_is_settled_at_the_first_try_is_never_read(
+    anvil: Anvil, there: FacilitatorServer, remotely: Any, due: Any, journal: Any
+) -> None:
+    """And what is recorded of it needs no care."""
+    there.on("/settle", say(failed("settlement_pending", STRAY)), honest)
+    assert isinstance(await remotely(there.url, rpc=[anvil.url]).settle(due, journal), Settled)
+    assert journal.read == 0
+    assert journal.closed == {each.hash for each in journal.recorded} >= {STRAY}
 
 
 async def test_what_the_chain_refuses_goes_to_nobody(

@@ -22,10 +22,10 @@ from standins.facilitator import (
 )
 
 from facilitator.base import Accepted, Purse, Refused, VerificationUnavailable
-from facilitator.endpoint import Endpoint
+from facilitator.endpoint import Endpoint, Remote
 from facilitator.exact_evm import INVALID_SIGNATURE, VALID_BEFORE
 from facilitator.http1.client import Client
-from facilitator.pool import Patience
+from facilitator.pool import Patience, Pool
 from facilitator.remote import RemoteFacilitator
 from facilitator.wire import PaymentRequirements
 
@@ -229,8 +229,8 @@ async def test_headers_go_with_every_request(
     first: FacilitatorServer, remotely: Any, payer: Any, terms: PaymentRequirements
 ) -> None:
     facilitator = remotely(first.url)
-    [remote] = facilitator.pool._remotes.values()
-    remote.endpoint = Endpoint(first.url, {"Authorization": "Bearer canary"})
+    remote = Remote(Endpoint(first.url, {"Authorization": "Bearer canary"}), facilitator._client)
+    facilitator.pool = Pool([remote], Patience())
     await facilitator.refresh()
     await facilitator.verify(payer.pay(terms), terms, purse())
     assert [each.headers.get("Authorization") for each in first.received] == ["Bearer canary"] * 2

@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kit.stores import claimed, make_claim, step
+from kit.stores import HERE, claimed, make_claim, step
 
-from facilitator.base import Journal, Refused, Settled, Settlement, Unknown
+from facilitator.base import Journal, Outgoing, Refused, Settled, Settlement, Unknown
 from gateway import settlement
+from gateway.errors import StoreUnavailable
+from gateway.journal import StoreJournal
 from gateway.leases import Leases
 from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY
 from gateway.payment import Caps, Claim, Lease, Moment, Payment, State
 from gateway.presence import Presence
-from gateway.settlement import Settler, StoreJournal
+from gateway.settlement import Bell, Settler
 from gateway.steps import handed_out, settle_first
 from gateway.store import Step, Store
 from gateway.store.connect import open_store
@@ -180,16 +182,97 @@ async def test_waiting_ends_with_what_is_known(store: Store) -> None:
     await running.stop(0.1)
 
 
-async def test_the_journal_refuses_a_former_sender(store: Store) -> None:
-    from facilitator.base import Outgoing
+async def test_who_serves_a_queue_is_woken_by_a_bell() -> None:
+    """Also by one that rang before it was listened for; else after a while."""
+    bell = Bell()
+    bell.ring()
+    await bell.heard(60.0)
+    listening = asyncio.ensure_future(bell.heard(60.0))
+    await asyncio.sleep(0)
+    assert not listening.done()
+    bell.ring()
+    await listening
+    await bell.heard(0.001)
 
-    epoch = await store.hold(QUEUE, "me", lease=0.05)
-    assert epoch is not None
-    await asyncio.sleep(0.1)
-    assert await store.hold(QUEUE, "other", lease=10.0) is not None
-    transaction = Outgoing(QUEUE, 0, "0x1", b"raw", ("pay_1",))
-    assert not await StoreJournal(store, epoch).record(transaction)
-    assert await StoreJournal(store, epoch).of("pay_1") == []
+
+async def test_a_quiet_queue_is_looked_at_less_often(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process queues is found all the same."""
+    waits: list[float] = []
+    quiet, heard = asyncio.Event(), Bell.heard
+
+    async def watched(bell: Bell, seconds: float) -> None:
+        waits.append(seconds)
+        if seconds == settlement.QUIET:
+            quiet.set()
+        await heard(bell, seconds)
+
+    await store.arrive(HERE)
+    monkeypatch.setattr(settlement, "CALM", 0.05)
+    monkeypatch.setattr(Bell, "heard", watched)
+    rail = ScriptedRail(Settled("0xabc"))
+    running = settler(store, rail)
+    await quiet.wait()
+    since = len(waits)
+    await served(store)
+    await rail.asked.wait()
+    quiet.clear()
+    await quiet.wait()
+    await running.stop(1.0)
+    assert waits[0] == settlement.POLL and settlement.QUIET not in waits[: since - 1]
+    assert any(seconds < settlement.QUIET for seconds in waits[since:])
+
+
+class Recording(ScriptedRail):
+    """Records before it settles, and notes what was known to be untouched before, and read, each time."""
+
+    def __init__(self, *outcomes: Settlement) -> None:
+        super().__init__(*outcomes)
+        self.seen: list[tuple[bool, int]] = []
+
+    async def settle(self, payment: Payment, journal: Journal) -> Settlement:
+        untouched = journal.untouched(payment.id)
+        known = await journal.known([payment.id])
+        assert known == frozenset(payment.id for _ in await journal.of(payment.id))
+        self.seen.append((untouched, len(known)))
+        await journal.record(Outgoing(QUEUE, 0, "0x1", b"raw", (payment.id,)))
+        return await super().settle(payment, journal)
+
+
+async def test_only_what_nobody_ever_tried_to_send_is_untouched(store: Store) -> None:
+    """Not at a second try, nor when another process takes it up again: there may be a record."""
+    rail = Recording(Unknown(), Unknown(), Unknown("0x1"))
+    first = settler(store, rail, "first")
+    claim = await served(store)
+    await first.wait(claim.id, QUEUE, 5.0)
+    await first.stop(1.0)
+    for instance in await store.instances():
+        await store.bury(instance.name)
+    again = Recording(Settled("0x1"))
+    second = settler(store, again, "second")
+    payment = await second.wait(claim.id, QUEUE, 5.0)
+    while payment is None or payment.state is not State.SETTLED:
+        payment = await second.wait(claim.id, QUEUE, 0.05)
+    await second.stop(1.0)
+    assert (rail.seen, again.seen) == ([(True, 0), (False, 1), (False, 1)], [(False, 1)])
+
+
+async def test_a_record_that_seemed_to_fail_leaves_nothing_untouched(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = store.record_transaction
+
+    async def record_and_fail(epoch: int, transaction: Outgoing) -> bool:
+        await record(epoch, transaction)
+        monkeypatch.undo()
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store, "record_transaction", record_and_fail)
+    rail = Recording(Settled("0x1"))
+    running = settler(store, rail)
+    claim = await served(store)
+    await running.wait(claim.id, QUEUE, 5.0)
+    await running.stop(1.0)
+    assert rail.seen == [(True, 0), (False, 1)]
 
 
 async def test_a_tombstone_outlives_the_authorization(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,10 +310,11 @@ async def test_a_payment_made_first_stays_queued_until_it_is_handed_out(store: S
     claim = await paid_first(store)
     payment = await running.wait(claim.id, QUEUE, 5.0)
     assert payment is not None and payment.state is State.SETTLED
-    lease = await store.redeem(claim.id, by="me", lease=10.0, most=3)
+    (me,) = [each.name for each in await store.instances() if each.slot == "me"]
+    lease = await store.redeem(claim.id, by=me, lease=10.0, most=3)
     assert lease is not None
     assert await store.advance(lease, handed_out(b"goods", time.time() + 60, again=False))
-    assert await store.due(QUEUE, by="me", limit=9, lease=1.0) == []
+    assert await store.due(QUEUE, by=me, limit=9, lease=1.0) == []
     await running.stop(1.0)
 
 

@@ -430,7 +430,9 @@ class MemoryStore:
             return False
         if held.owner not in self.known:
             return False
-        self.journal.append(transaction)
+        self.journal.append(replace(transaction, open=True))
+        if not transaction.open:
+            self.close_transaction(transaction)
         return True
 
     def close_transaction(self, transaction: Outgoing) -> None:

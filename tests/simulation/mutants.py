@@ -245,7 +245,7 @@ MUTANTS = (
             "Settler._concluded",
             "if isinstance(outcome, Refused):",
             "if isinstance(outcome, Unknown):\n"
-            "        return replace(payment, state=State.REFUSED, reason='timeout')\n"
+            "        return changed(payment, state=State.REFUSED, reason='timeout')\n"
             "    if isinstance(outcome, Refused):",
         ),
     ),
@@ -256,7 +256,7 @@ MUTANTS = (
             "Settler._concluded",
             "if isinstance(outcome, Refused):",
             "if isinstance(outcome, Unknown):\n"
-            "        return replace(payment, state=State.SETTLED, transaction=outcome.transaction)\n"
+            "        return changed(payment, state=State.SETTLED, transaction=outcome.transaction)\n"
             "    if isinstance(outcome, Refused):",
         ),
     ),
@@ -298,6 +298,24 @@ MUTANTS = (
     _mutant(
         "sent again with a new nonce instead of the recorded bytes",
         ("facilitator.settling", "Alone.run", "await self._go_on() if self._sent else None", "None"),
+    ),
+    _mutant(
+        "what is taken up again counts as never tried",
+        (
+            "gateway.journal",
+            "StoreJournal.begin",
+            "if payment.history[-1:] == ((State.SETTLING, payment.read_at),):",
+            "if True:",
+        ),
+    ),
+    _mutant(
+        "a record that seemed to fail counts as never tried",
+        (
+            "gateway.journal",
+            "StoreJournal.record",
+            "self._untouched.difference_update(transaction.payment_ids)",
+            "pass",
+        ),
     ),
     _mutant(
         "a used nonce is taken for our money",

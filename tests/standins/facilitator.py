@@ -172,6 +172,9 @@ class _Journal:
     async def known(self, payment_ids: Sequence[str]) -> frozenset[str]:
         return frozenset(payment_ids) & {one for each in self._recorded for one in each.payment_ids}
 
+    def untouched(self, payment_id: str) -> bool:
+        return False
+
 
 class FacilitatorServer:
     """``rpc`` is the chain it settles on; None where only its own book is used. ``key`` pays gas: nobody

@@ -100,6 +100,21 @@ async def test_open_transactions_lowest_nonce_first(store: Store) -> None:
     assert await store.transactions_of("pay_2") == []
 
 
+async def test_what_is_only_remembered_is_never_open(store: Store) -> None:
+    """And it goes with its payment, as what is closed does."""
+    await arrive(store, "one", "two")
+    epoch = await store.hold(SENDER, "one", lease=10)
+    assert epoch is not None
+    settled = make_claim()
+    for _ in range(2):
+        assert await store.record_transaction(epoch, outgoing(1, settled.id, open=False))
+    assert await store.open_transactions(SENDER) == []
+    assert await store.transactions_of(settled.id) == [outgoing(1, settled.id)]
+    await settle(store, settled, forget_at=0)
+    await asyncio.sleep(1.3)
+    assert await store.transactions_of(settled.id) == []
+
+
 async def test_recording_again_is_the_same_record(store: Store) -> None:
     await arrive(store, "one", "two")
     epoch = await store.hold(SENDER, "one", lease=10)
