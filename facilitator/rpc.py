@@ -68,7 +68,7 @@ class _Endpoint:
 
     def __init__(self, client: Client, url: str, timeout: float) -> None:
         self._client = client
-        self._url = url
+        self.url = url
         self._timeout = timeout
         self.checked = False
         self.failed_at = float("-inf")
@@ -77,7 +77,7 @@ class _Endpoint:
     @property
     def host(self) -> str:
         """What may be logged: paths of RPC URLs carry keys."""
-        return urlsplit(self._url).hostname or "?"
+        return urlsplit(self.url).hostname or "?"
 
     @property
     def rests(self) -> bool:
@@ -107,7 +107,7 @@ class _Endpoint:
 
     async def _post_once(self, body: bytes) -> bytes:
         until = asyncio.get_running_loop().time() + self._timeout
-        answer = await self._client.fetch("POST", self._url, body, _FIELDS, until=until, most=MAX_ANSWER)
+        answer = await self._client.fetch("POST", self.url, body, _FIELDS, until=until, most=MAX_ANSWER)
         if answer.status != 200:
             raise (RpcUnavailable if answer.status in _BUSY else _Unreadable)(
                 f"{self.host}: HTTP {answer.status}"
