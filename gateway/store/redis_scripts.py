@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from importlib.resources import files
+from typing import NamedTuple
 
 from gateway.payment import OWED, READY, REDEEMABLE, TAKEN_UP_AGAIN, TO_SETTLE
 from gateway.store.record import (
@@ -28,8 +28,6 @@ _DEFINITION = re.compile(r"^local (?:function )?(\w+).*(?:\n(?!local ).*)*", re.
 """From its ``local`` in the first column to the next one's."""
 _WORD = re.compile(r"(?<![.\w'])[A-Za-z_]\w*")
 """A name: no field of something, and not the beginning of a text."""
-
-
 _CONSTANTS = {
     "READY": f"'{READY}'",
     "OWED": f"'{state_set(OWED)}'",
@@ -42,21 +40,32 @@ _CONSTANTS = {
     "INSTANCE_KEPT": str(INSTANCE_KEPT_MS),
 }
 """What the scripts know of :mod:`gateway.payment` and of times, in milliseconds."""
+_CONSTANT = re.compile(rf"\b({'|'.join(_CONSTANTS)})\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """What is sent once, and what names it afterwards."""
 
     source: bytes
     sha: bytes
 
 
+class Definition(NamedTuple):
+    """A common function or value, and the names in it."""
+
+    name: str
+    source: str
+    uses: frozenset[str]
+
+
 def load_scripts() -> dict[str, Script]:
     """By file name without ``.lua``."""
     folder = files("gateway.store").joinpath("scripts")
     common = [_code(folder.joinpath("common", f"{name}.lua").read_text()) for name in COMMON]
-    definitions = [(found[1], found[0]) for found in _DEFINITION.finditer("\n".join(common))]
+    definitions = [
+        Definition(found[1], found[0], frozenset(_WORD.findall(found[0])))
+        for found in _DEFINITION.finditer("\n".join(common))
+    ]
     scripts = {}
     for file in folder.iterdir():
         if file.is_file():
@@ -68,14 +77,14 @@ def load_scripts() -> dict[str, Script]:
 
 def _code(file: str) -> str:
     """Without comments, and with the constants written out: as locals, every function would hold them."""
-    return _WORD.sub(lambda word: _CONSTANTS.get(word[0], word[0]), _COMMENT.sub("", file))
+    return _CONSTANT.sub(lambda found: _CONSTANTS[found[0]], _COMMENT.sub("", file))
 
 
-def _with_what_it_uses(script: str, definitions: list[tuple[str, str]]) -> str:
+def _with_what_it_uses(script: str, definitions: list[Definition]) -> str:
     """Definitions use only those before them, so that the last come first here."""
     parts, used = [script], set(_WORD.findall(script))
-    for name, source in reversed(definitions):
-        if name in used:
-            parts.append(source)
-            used.update(_WORD.findall(source))
+    for definition in reversed(definitions):
+        if definition.name in used:
+            parts.append(definition.source)
+            used |= definition.uses
     return "\n".join(reversed(parts))

@@ -33,11 +33,13 @@ local taken, lost, from = {}, {}, 0
 while #taken < limit do
   local ids = redis.call('ZRANGE', queue, from, from + PAGE - 1)
   for _, id in ipairs(ids) do
-    if not held[id] then
+    if #taken == limit then
+      break
+    elseif not held[id] then
       local payment = load(id)
       if not payment then
         table.insert(lost, id)
-      elseif #taken < limit and is_due(payment) then
+      elseif is_due(payment) then
         table.insert(taken, take(id, payment))
       end
     end

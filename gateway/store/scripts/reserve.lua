@@ -5,19 +5,6 @@ local void_at, redeem_window = tonumber(ARGV[14]), tonumber(ARGV[15])
 local moment, exposure = ARGV[16], tonumber(ARGV[17])
 local per_payer, total = tonumber(ARGV[18]), tonumber(ARGV[19])
 
-local function same(payment)
-  return payment and
-    not (payment.digest == digest and payment.attempts < max_attempts and open(payment))
-end
-
-local function keyed_before()
-  local other = keyed ~= '' and redis.call('GET', 'tollway:keyed:' .. keyed)
-  local payment = other and find(other)
-  if payment and payment.state ~= 'refused' and not open(payment) then
-    return other, payment
-  end
-end
-
 -- 1: paid for. 2: may be paid for. nil: nothing is owed (any more).
 local function rank(payment)
   if forgotten(payment) then
@@ -65,25 +52,17 @@ local function look_at_clients()
   end
 end
 
-local function at_risk(whose)
-  return tonumber(redis.call('HGET', 'tollway:exposure', whose) or 0) + exposure
-end
-
-local function too_much()
-  return redis.call('HEXISTS', 'tollway:losers', payer) == 1 or
-    (per_payer and (at_risk(payer) > per_payer or at_risk('*') > total))
-end
-
 local payment = load(id)
 if payment and forgotten(payment) then
   forget(id, payment)
   payment = nil
 end
-if same(payment) then
+if payment and not (payment.digest == digest and payment.attempts < max_attempts and open(payment)) then
   return {0, 'same', NOW, row(id, payment)}
 end
-local other, standing = keyed_before()
-if standing then
+local other = keyed ~= '' and redis.call('GET', 'tollway:keyed:' .. keyed)
+local standing = other and find(other)
+if standing and standing.state ~= 'refused' and not open(standing) then
   return {0, 'keyed', NOW, row(other, standing)}
 end
 local beside = look_at_clients()
@@ -127,7 +106,11 @@ payment.payer, payment.request, payment.keyed = payer, request, keyed ~= '' and 
 payment.moment = moment
 payment.reason = ''
 if moment == 'deferred' then
-  if too_much() then
+  local function at_risk(whose)
+    return tonumber(redis.call('HGET', 'tollway:exposure', whose) or 0) + exposure
+  end
+  if redis.call('HEXISTS', 'tollway:losers', payer) == 1 or
+      (per_payer and (at_risk(payer) > per_payer or at_risk('*') > total)) then
     payment.moment = 'after'
   else
     expose(payment, exposure)

@@ -317,3 +317,16 @@ async def test_hundreds_at_once_on_one_connection(store: Store) -> None:
     await asyncio.gather(*(settle(store, claim, answer=b"%d" % claim.amount) for claim in claims))
     for claim in claims:
         assert await store.answer(claim.id) == b"%d" % claim.amount
+
+
+async def test_a_record_of_the_version_before_keeps_its_end(server: RedisServer, store: Store) -> None:
+    """It noted that it had one, not which."""
+    await store.arrive(HERE)
+    claim = make_claim()
+    await settle(store, claim, answer=b"a", forget_at=4_000_000_000_000)
+    key = f"tollway:payment:{claim.id}"
+    older = "local p = cmsgpack.unpack(redis.call('GET', KEYS[1])) p.scheduled = true "
+    server.command("EVAL", older + "redis.call('SET', KEYS[1], cmsgpack.pack(p))", "1", key)
+    await store.mark(delivered=[claim.id])
+    assert b"4000000000000" in server.command("ZSCORE", "tollway:expiry", claim.id)
+    assert await store.find(claim.id) is not None
