@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +29,8 @@ from gateway.store import Step, Store
 
 POLL = 0.025
 """Seconds between looks at the queue and at awaited payments of other processes."""
+HERE_TOO = 10
+"""Every how many of those looks are also at awaited payments that are being settled here."""
 QUIET = 0.1
 CALM = 2.0
 """Seconds between looks at a queue that had nothing for us for so many seconds."""
@@ -143,18 +146,19 @@ class Settler:
         return _withheld(settled or await self._store.find(payment_id))
 
     async def _watch(self) -> None:
-        """Look how those do that are waited for here and not being settled here."""
-        while True:
+        """Look how those do that are waited for here and not being settled here; now and then at those,
+        too, as we may have slept and lost their leases."""
+        for look in count(1):
             await self._awaited.wait()
             await asyncio.sleep(POLL)
             if not self._waiting:
                 self._awaited.clear()
-            here = frozenset().union(*self._underway.values())
-            elsewhere = [payment_id for payment_id in self._waiting if payment_id not in here]
-            if not elsewhere:
+            here = self._underway.values() if look % HERE_TOO else ()
+            awaited = [each for each in self._waiting if not any(each in ids for ids in here)]
+            if not awaited:
                 continue
             try:
-                states = await self._store.states(elsewhere)
+                states = await self._store.states(awaited)
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
                 continue
