@@ -194,6 +194,8 @@ async def drained(request: web.BaseRequest) -> None:
     transport, protocol = request.transport, request.protocol
     if transport is None or protocol is None:
         raise ConnectionResetError("the client is gone")
+    if not transport.get_write_buffer_size():
+        return
     transport.set_write_buffer_limits(high=0)
     try:
         await _while_full(transport, protocol)

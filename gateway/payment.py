@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 
 
 class State(StrEnum):
@@ -80,6 +80,7 @@ REDEEMABLE = frozenset({State.SETTLED, State.REFUND_DUE})
 """Paid for: the answer may be asked of the upstream (again) under a lease, without a charge."""
 
 
+@cache
 def allowed_from(to: State) -> frozenset[State]:
     """The states from which ``to`` may be reached."""
     return frozenset(state for state, targets in TRANSITIONS.items() if to in targets)

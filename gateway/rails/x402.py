@@ -89,6 +89,8 @@ class X402Rail:
         self._worth = worth
         self._opaque = frozenset(opaque)
         self._clock = clock
+        self._known: dict[int, tuple[PaymentRequirements, PaymentRequirements]] = {}
+        """Offers by their ids, and what was made of them: the same few are asked for again and again."""
         self.headers = tuple(PAYMENT_HEADER[version] for version in sorted(versions, reverse=True))
         self.queues = tuple(facilitator.senders())
 
@@ -195,7 +197,14 @@ class X402Rail:
     def _told(self, offer: PaymentRequirements) -> PaymentRequirements:
         """An offer with what its facilitator wants clients to know."""
         extra = self._facilitator.extra(offer.network, offer.scheme)
-        return replace(offer, extra=extra) if extra else offer
+        if not extra:
+            return offer
+        known = self._known.get(id(offer))
+        if known is None or known[0] is not offer or known[1].extra is not extra:
+            if len(self._known) >= _MOST_RECENT:
+                self._known.clear()
+            known = self._known[id(offer)] = offer, replace(offer, extra=extra)
+        return known[1]
 
     def _refused(self, payload: PaymentPayload, terms: PaymentRequirements, quote: Quote) -> Refused | None:
         if not same_resource(payload, quote.resource):

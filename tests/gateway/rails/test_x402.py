@@ -62,12 +62,13 @@ class RecordingFacilitator:
         self.verified: list[tuple[PaymentRequirements, int, int]] = []
         self.transfers: dict[str, PaymentRequirements] = {}
         self.gas = True
+        self.told: dict[str, Any] = {}
 
     def ready(self, network: str) -> bool:
         return self.gas
 
     def extra(self, network: str, scheme: str) -> dict[str, Any]:
-        return {}
+        return self.told
 
     def senders(self) -> list[str]:
         return ["eip155:84532:0xsender"]
@@ -148,6 +149,30 @@ def payment_of(credential: Credential) -> Payment:
         leased_until=0,
         read_at=0,
     )
+
+
+async def test_what_the_facilitator_wants_told_is_told_and_recorded(
+    facilitator: RecordingFacilitator,
+) -> None:
+    offered = (TERMS,)
+    rail = X402Rail(
+        lambda money, terms: offered,
+        facilitator,  # type: ignore[arg-type]
+        versions=frozenset({1, 2}),
+        settle_within={"eip155:84532": 30.0},
+        worth=lambda terms: terms.amount,
+    )
+    for told in ({"memo": "one"}, {"memo": "another"}, {}):
+        facilitator.told = told
+        challenge = rail.challenge(QUOTE, "payment_required")
+        assert challenge is not None and told.items() <= challenge.body["accepts"][0]["extra"].items()
+        for _ in range(2):
+            await rail.verify(credential(rail), OtherClaims(0, _none), WANTED)
+            assert facilitator.verified[-1][0].extra == told
+
+
+async def _none() -> Sequence[Payment]:
+    return []
 
 
 @pytest.mark.parametrize("version", [1, 2])
