@@ -21,6 +21,13 @@ from gateway.store.sqlite_purge import forget, release
 from gateway.store.sqlite_rows import FORGOTTEN, LIVE, NEXT_IN_QUEUE, clock
 from gateway.store.sqlite_standing import in_the_way
 
+LOOK = f"""
+SELECT (SELECT {FORGOTTEN} FROM payment WHERE id = :id),
+    (SELECT group_concat(amount) FROM payment WHERE purse = :purse AND in_flight AND id <> :id),
+    EXISTS (SELECT 1 FROM payment WHERE owed = :request)
+"""
+"""What most claims find: no record, nothing else in flight, nobody who waits for the same."""
+
 FIRST = """
 INSERT INTO payment (id, state, fence, attempts, digest, claim, amount, purse, route, queue, payer, request,
                      keyed, moment, exposed, void_at, created_at, updated_at, leased_until, holder, client,
@@ -61,8 +68,11 @@ def reserve(
     limits: Limits,
 ) -> Claimed | Standing:
     values = _values(claim, by, lease, max_attempts, limits)
-    known = _known(db, values)
-    beside = in_the_way(db, values, known)
+    forgotten, amounts, owed = db.execute(LOOK, values).fetchone()
+    known = forgotten == 0
+    if forgotten:
+        forget(db, values["id"])
+    beside = in_the_way(db, values, known=known, owed=owed)
     if isinstance(beside, Standing):
         return beside
     if known:
@@ -71,15 +81,12 @@ def reserve(
     _take_over_key(db, values)
     values |= sqlite_exposure.recorded(claim, moment)
     fence, attempt, created_at = _again(db, values) if known else _first(db, values)
-    return Claimed(Lease(values["id"], fence), attempt, created_at, _others(db, values), moment, beside)
+    return Claimed(Lease(values["id"], fence), attempt, created_at, _sum(amounts), moment, beside)
 
 
-def _known(db: sqlite3.Connection, values: dict[str, Any]) -> bool:
-    """Whether there is a record; one past its time is forgotten here."""
-    row = db.execute(f"SELECT {FORGOTTEN} FROM payment WHERE id = :id", values).fetchone()
-    if row and row[0]:
-        forget(db, values["id"])
-    return bool(row) and not row[0]
+def _sum(amounts: str | None) -> int:
+    """Not SQLite's: an amount may be as large as 2**256-1."""
+    return sum(map(int, amounts.split(","))) if amounts else 0
 
 
 def _values(claim: Claim, by: str, lease: int, max_attempts: int, limits: Limits) -> dict[str, Any]:
@@ -121,12 +128,6 @@ def _again(db: sqlite3.Connection, values: dict[str, Any]) -> tuple[int, int, in
     sqlite_answers.drop(db, values["id"])
     ((fence, attempt, created_at),) = db.execute(AGAIN, values).fetchall()
     return fence, attempt, created_at
-
-
-def _others(db: sqlite3.Connection, values: dict[str, Any]) -> int:
-    """Summed here: an amount may be as large as 2**256-1."""
-    sql = "SELECT amount FROM payment WHERE purse = :purse AND in_flight AND id <> :id"
-    return sum(int(amount) for (amount,) in db.execute(sql, values))
 
 
 def drop(db: sqlite3.Connection, lease: Lease, limits: Limits) -> bool:

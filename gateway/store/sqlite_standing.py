@@ -37,15 +37,20 @@ ORDER BY NOT {PAID}, seq LIMIT 1
 """
 
 
-def in_the_way(db: sqlite3.Connection, values: Values, known: bool) -> Standing | frozenset[str]:
+def in_the_way(
+    db: sqlite3.Connection, values: Values, *, known: bool, owed: bool
+) -> Standing | frozenset[str]:
     """What the first rule finds; else the instances of those who wait for the same (``beside``).
 
-    ``known``: there is a record with this id.
+    ``known``: there is a record with this id. ``owed``: there may be others of this payer and digest,
+    undelivered.
     """
     if known and (payment := _same(db, values)) is not None:
         return Standing(payment, Why.SAME)
     if values["keyed"] is not None and (payment := _first(db, KEYED, values)) is not None:
         return Standing(payment, Why.KEYED)
+    if not owed:
+        return frozenset()
     clients = db.execute(CLIENTS, values).fetchall()
     if any(gone for _, gone in clients) and (payment := _first(db, LOST, values)) is not None:
         return Standing(payment, Why.LOST)

@@ -220,6 +220,16 @@ async def test_a_vanished_file_does_not_come_back_empty(store: Store, folder: Pa
     assert await store.find(claim.id) is not None
 
 
+async def test_what_one_turn_of_the_event_loop_asks_for_is_one_transaction(store: Store) -> None:
+    worker = store._writer  # type: ignore[attr-defined]
+    said: list[str] = []
+    await worker.call(lambda db: db.set_trace_callback(said.append))
+    await asyncio.gather(*(claimed(store, make_claim()) for _ in range(20)))
+    await worker.call(lambda db: db.set_trace_callback(None))
+    claims = [place for place, sql in enumerate(said) if "INSERT INTO payment" in sql]
+    assert len(claims) >= 20 and "COMMIT" not in said[claims[0] : claims[-1]]
+
+
 async def test_what_is_under_way_ends_before_closing(folder: Path) -> None:
     store = make(folder)
     await store.open()
