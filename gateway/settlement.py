@@ -17,6 +17,7 @@ from typing import Any
 from facilitator.base import Journal, Refused, Settled, Settlement, Unknown, VerificationUnavailable
 from facilitator.crashpoints import reach
 from gateway import steps
+from gateway.bell import Bell
 from gateway.errors import StoreUnavailable
 from gateway.journal import StoreJournal
 from gateway.leases import LEASE, RENEW, Leases
@@ -45,37 +46,6 @@ LOOK = 0.00005
 FINAL = frozenset({State.SETTLED, State.REFUSED, State.UNKNOWN, State.SERVING, State.REFUND_DUE})
 _SINCE = {to: allowed_from(to) for to in State}
 _values = attrgetter(*Payment.__slots__)
-
-
-class Bell:
-    """Wakes who serves a queue: rung where something joined it."""
-
-    __slots__ = ("_listener", "_rung")
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._listener: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """Now, or whenever it is listened for next."""
-        self._rung = True
-        self._wake()
-
-    async def heard(self, seconds: float) -> None:
-        """Wait until it was rung since it was last listened for, for ``seconds`` at the most."""
-        if not self._rung:
-            loop = asyncio.get_running_loop()
-            self._listener = loop.create_future()
-            timer = loop.call_later(seconds, self._wake)
-            try:
-                await self._listener
-            finally:
-                timer.cancel()
-        self._rung = False
-
-    def _wake(self) -> None:
-        if self._listener is not None and not self._listener.done():
-            self._listener.set_result(None)
 
 
 class Settler:

@@ -12,6 +12,7 @@ from kit.stores import HERE, claimed, make_claim, step
 
 from facilitator.base import Journal, Outgoing, Refused, Settled, Settlement, Unknown
 from gateway import settlement
+from gateway.bell import Bell
 from gateway.errors import StoreUnavailable
 from gateway.journal import StoreJournal
 from gateway.leases import Leases
@@ -19,7 +20,7 @@ from gateway.observe import Metrics
 from gateway.outcomes import THIRD_PARTY
 from gateway.payment import Caps, Claim, Lease, Moment, Payment, State
 from gateway.presence import Presence
-from gateway.settlement import Bell, Settler
+from gateway.settlement import Settler
 from gateway.steps import handed_out, settle_first
 from gateway.store import Step, Store
 from gateway.store.connect import open_store
@@ -180,19 +181,6 @@ async def test_waiting_ends_with_what_is_known(store: Store) -> None:
     payment = await running.wait(claim.id, QUEUE, 0.2)
     assert payment is not None and payment.state is State.SETTLING
     await running.stop(0.1)
-
-
-async def test_who_serves_a_queue_is_woken_by_a_bell() -> None:
-    """Also by one that rang before it was listened for; else after a while."""
-    bell = Bell()
-    bell.ring()
-    await bell.heard(60.0)
-    listening = asyncio.ensure_future(bell.heard(60.0))
-    await asyncio.sleep(0)
-    assert not listening.done()
-    bell.ring()
-    await listening
-    await bell.heard(0.001)
 
 
 async def test_a_quiet_queue_is_looked_at_less_often(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
