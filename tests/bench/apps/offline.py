@@ -1,7 +1,8 @@
 """Verification without a chain, in CPU time: ``python -m bench.apps.offline WHO NUMBER``
 
-``rail`` is what the gateway does with a header it never saw: decode, find its own terms, digest, recover. The
-others are given decoded fields. Prints microseconds of CPU for each payment as JSON.
+``verify`` decodes a header nobody saw before, finds our own terms and tells whether they are signed for:
+digest, recovery, time. ``rail`` is all that the gateway does with one before its first I/O, what it will
+record included. The others are given decoded fields. Prints microseconds of CPU for each payment as JSON.
 """
 
 from __future__ import annotations
@@ -25,14 +26,48 @@ _TYPES = {"TransferWithAuthorization": [{"name": name, "type": kind} for name, k
 Verify = Callable[[Any], bool]
 
 
+def whole() -> tuple[Callable[[str], Any], Verify]:
+    """Our verification, with decoding."""
+    from facilitator.base import Accepted
+    from facilitator.exact_evm import check_time, verify_signature
+    from facilitator.terms import match, same_resource
+    from facilitator.wire import PaymentPayload, PaymentRequirements, decode_payment
+
+    terms = _terms()
+
+    def verify(value: str) -> bool:
+        payload = decode_payment(value, 2)
+        found = match(payload, [terms])
+        if not isinstance(payload, PaymentPayload) or not isinstance(found, PaymentRequirements):
+            return False
+        signed = same_resource(payload, URL) and verify_signature(payload, found) == Accepted()
+        return signed and check_time(payload.authorization, int(time.time()), 30) is None
+
+    return lambda value: value, verify
+
+
 def rail() -> tuple[Callable[[str], Any], Verify]:
-    """The gateway's own, whole."""
-    from facilitator.wire import PaymentRequirements
+    """All that the gateway does with a header."""
     from gateway.rails.base import Credential, Quote
     from gateway.rails.x402 import X402Rail
     from policies.money import parse_money
 
-    terms = PaymentRequirements(
+    terms = _terms()
+    made = X402Rail(
+        lambda money, own: (terms,),
+        _Nobody(),  # type: ignore[arg-type]
+        versions=frozenset({1, 2}),
+        settle_within={terms.network: 30.0},
+        worth=lambda each: each.amount,
+    )
+    quote = Quote(parse_money("$0.01"), URL, "", "", 30.0)
+    return lambda value: value, lambda value: isinstance(made.read(HEADER, value, [quote], None), Credential)
+
+
+def _terms() -> Any:
+    from facilitator.wire import PaymentRequirements
+
+    return PaymentRequirements(
         scheme="exact",
         network=OFFER["network"],
         chain_id=CHAIN_ID,
@@ -44,15 +79,6 @@ def rail() -> tuple[Callable[[str], Any], Verify]:
         name="USDC",
         version="2",
     )
-    made = X402Rail(
-        lambda money, own: (terms,),
-        _Nobody(),  # type: ignore[arg-type]
-        versions=frozenset({1, 2}),
-        settle_within={terms.network: 30.0},
-        worth=lambda each: each.amount,
-    )
-    quote = Quote(parse_money("$0.01"), URL, "", "", 30.0)
-    return lambda value: value, lambda value: isinstance(made.read(HEADER, value, [quote], None), Credential)
 
 
 class _Nobody:
@@ -106,7 +132,7 @@ def _payload(value: str) -> Any:
     return json.loads(base64.b64decode(value))["payload"]
 
 
-WHO = {"rail": rail, "eth-account": eth_account, "sdk": sdk}
+WHO = {"verify": whole, "rail": rail, "eth-account": eth_account, "sdk": sdk}
 
 
 def main() -> None:
