@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from kit.anvil import Anvil
 from kit.deployment import Deployment, deployed
+from kit.dialogue import Dialogue
 from kit.gateway import Gateway, plain_config
 from kit.ops import tracebacks
+from kit.proxied import Pay
 from kit.redis_server import RedisServer
 
 
@@ -81,3 +83,30 @@ def pair(anvil: Anvil, tmp_path: Path) -> Iterator[tuple[Deployment, Gateway]]:
             yield shop, second
             assert not tracebacks(second.logs())
         assert not tracebacks(shop.gateway.logs())
+
+
+@pytest.fixture(scope="module")
+def plain(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One worker that has little patience with bodies, for a file of tests about what goes through it."""
+    limits = {"max_request_body": "64KiB", "body_timeout": "700ms"}
+    with deployed(anvil, tmp_path_factory.mktemp("gateway"), server=limits) as deployment:
+        yield deployment
+        assert not tracebacks(deployment.gateway.logs())
+
+
+@pytest.fixture
+def client(plain: Deployment) -> Iterator[Dialogue]:
+    """A connection to it."""
+    plain.upstream.forget()
+    with Dialogue(plain.url) as dialogue:
+        yield dialogue
+
+
+@pytest.fixture
+def pay(plain: Deployment, funded_account: Callable[..., Any]) -> Pay:
+    """A payment for a path, on free paths nothing."""
+
+    def signed(path: str, method: str = "GET") -> dict[str, str]:
+        return plain.sign(path, funded_account(), method=method).headers if path.startswith("/v1") else {}
+
+    return signed

@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kit.anvil import Anvil
-from kit.deployment import PRICE, Deployment, deployed
+from kit.deployment import PRICE, Deployment
 from kit.dialogue import Dialogue, request
+from kit.proxied import BOTH, CHUNKS, Pay
 from kit.python_clients import buy_httpx
 from kit.upstream_answers import chunked, ok_bytes, raw
 
 FundedAccount = Callable[..., Any]
-CHUNKS = b"5\r\nhello\r\n7;ext=1\r\n, world\r\n0\r\nX-Trailer: secret\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def plain(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    limits = {"max_request_body": "64KiB", "body_timeout": "700ms"}
-    with deployed(anvil, tmp_path_factory.mktemp("gateway"), server=limits) as deployment:
-        yield deployment
-        assert "Traceback" not in deployment.gateway.logs()
-
-
-@pytest.fixture
-def client(plain: Deployment) -> Iterator[Dialogue]:
-    plain.upstream.forget()
-    with Dialogue(plain.url) as dialogue:
-        yield dialogue
-
-
-Pay = Callable[..., dict[str, str]]
-
-
-@pytest.fixture
-def pay(plain: Deployment, funded_account: FundedAccount) -> Pay:
-    """A payment for a path, on free paths nothing."""
-
-    def signed(path: str, method: str = "GET") -> dict[str, str]:
-        return plain.sign(path, funded_account(), method=method).headers if path.startswith("/v1") else {}
-
-    return signed
-
-
-BOTH = pytest.mark.parametrize("path", ["/free/x", "/v1/x"])
 
 
 # Connections
