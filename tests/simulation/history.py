@@ -69,7 +69,7 @@ def run(seed: int, tell: Callable[[str], None] | None = None) -> Result:
     for complaint in loop.complaints:
         world.violate("W3", complaint)
     story.end()
-    return Result(
+    result = Result(
         seed,
         tuple(world.violations),
         world.outcomes,
@@ -79,6 +79,8 @@ def run(seed: int, tell: Callable[[str], None] | None = None) -> Result:
         len(world.upstream.executions),
         loop.time(),
     )
+    loop.end()
+    return result
 
 
 def draw_plan(rng: Random) -> Plan:
