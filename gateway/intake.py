@@ -62,7 +62,6 @@ class Intake:
         self._acceptor = acceptor
         self._pricing = pricing
         self._rails = {rail.name: rail for rail in rails}
-        self._by_header = {header: rail for rail in rails for header in rail.headers}
         self._watch = watch
         self._relay = relay
         self._outcomes = outcomes
@@ -139,7 +138,7 @@ class Intake:
         hold: Hold,
     ) -> Purchase | Answer:
         header, value = presented
-        rail = self._by_header[header]
+        rail = next(self._rails[name] for name in route.accept if header in self._rails[name].headers)
         key = headers.idempotency_key(incoming.fields)
         try:
             credential = rail.read(header, value, quotes, key)
